@@ -161,7 +161,13 @@ class TraceBuilder:
             self.columns.has_statistics = had_statistics
             self.columns.arrays.counts[:N_MERGED + 1] = counts[:N_MERGED + 1]  # fmt: skip
             raise
+        first = self.columns.n - sum(lengths)
         for record, length in zip(records, lengths, strict=True):
+            if length and not record.row.get("text"):
+                pieces = self.columns.arrays.piece[first : first + length]
+                whole = b"".join(self.vocabulary.snapshot().pieces(pieces))
+                record.row["text"] = whole.decode("utf-8", "replace")
+            first += length
             self._lengths.append(length)
             for name, values in self._rows.items():
                 values.append(record.row.get(name))
