@@ -2,21 +2,54 @@
 
 It walks a line, and where it meets ``"logprobs": {"content": [`` it writes the tokens of that list
 straight into the columns: keys in any order, strings unescaped, bytes preferred to strings, texts
-interned. What remains of the line, with a number in place of each list, is small and goes the ordinary
-way. At anything unexpected it gives up: the ordinary way then reads the whole line, or says what is
-wrong with it. So the scanner may refuse too much, but must never accept what the other would not.
+interned. What remains of the line, with a number in place of each list, is small and goes the
+ordinary way. At anything unexpected it gives up: the ordinary way then reads the whole line, or
+says what is wrong with it. So the scanner may refuse too much, but must never accept what the other
+would not. All positions are addresses; see ``json_scan``.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from entropilot.traces.columns import GOOD, put_row
-from entropilot.traces.interning import first_bytes, intern, load_word
+from entropilot.traces.columns import C_CAPACITY, C_ENTROPY, C_JSD, GOOD, put_row
+from entropilot.traces.interning import intern
+from entropilot.traces.json_scan import (
+    BEGIN,
+    CLOSE,
+    COLON,
+    COMMA,
+    END,
+    OPEN,
+    QUOTE,
+    SMALL_N,
+    ZERO,
+    byte_list,
+    integer,
+    null_end,
+    number,
+    skip_blanks,
+    string_end,
+    unescape,
+)
+from entropilot.traces.memory import (
+    as_word,
+    byte_at,
+    copy_bytes,
+    first_bytes,
+    float64_at,
+    int32_at,
+    int64_at,
+    put_byte,
+    put_float32,
+    put_float64,
+    put_int32,
+    put_int64,
+    word_at,
+)
 
 # How a scan ends
 DONE: Final = 0
@@ -28,754 +61,393 @@ MORE_VOCABULARY: Final = 4
 MAX_LISTS: Final = 4096  # token lists in one line
 TEXT_ROOM: Final = 1 << 16  # bytes of the texts of one token and its alternatives
 
-_QUOTE: Final = 34
-_BACKSLASH: Final = 92
-_COMMA: Final = 44
-_COLON: Final = 58
-_OPEN: Final = 91
-_CLOSE: Final = 93
-_BEGIN: Final = 123
-_END: Final = 125
-_MINUS: Final = 45
-_ZERO: Final = 48
-_NINE: Final = 57
+# State of the scanner: 64-bit numbers, at these byte offsets from its address.
+S_TEXT: Final = 0  # address of room for texts from bytes lists and unescaped strings
+S_USED: Final = 8  # address up to which it is in use
+S_SLOTS: Final = 16  # address of the slots: 0 is the token, 1 and up its alternatives
+S_N_SLOTS: Final = 24
+S_ROW: Final = 32  # next row of the columns
+S_N_LISTS: Final = 40
+S_LISTS: Final = 48  # address of the first row of each token list, and the row after its last
+S_REST: Final = 56  # address of room for the line without its token lists
+S_N_REST: Final = 64
+S_STATISTICS: Final = 72  # 1: an entropy or a divergence was given
+S_FIELDS: Final = 10
 
+# A slot: what one {token, logprob, bytes, id} said.
+L_STRING: Final = 0  # address of its text as a string; 0 = none
+L_STRING_LENGTH: Final = 8
+L_BYTES: Final = 16  # address of its text as a list of bytes
+L_BYTES_LENGTH: Final = 24  # -1 = none
+L_LOGPROB: Final = 32
+L_ID: Final = 40
+L_PIECE: Final = 48
+SLOT_BYTES: Final = 64
 
-def _word(text: bytes) -> np.uint64:
-    return np.uint64(int.from_bytes(text.ljust(8, b"\0"), "little"))
+_TOKEN: Final = as_word(b'token"')
+_LOGPROB: Final = as_word(b"logprob")
+_BYTES: Final = as_word(b'bytes"')
+_ID: Final = as_word(b'id"')
+_TOKEN_ID: Final = as_word(b"token_id")
+_TOP, _TOP_END = as_word(b"top_logp"), as_word(b'robs"')
+_OWN_ID, _OWN_ID_END = as_word(b"x_token_"), as_word(b'id"')
+_TOP_IDS, _TOP_IDS_END = as_word(b"x_top_id"), as_word(b's"')
+_ENTROPY, _ENTROPY_END = as_word(b"x_entrop"), as_word(b'y_full"')
+_JSD, _JSD_END = as_word(b"x_jsd_fu"), as_word(b'll"')
+_CONTENT: Final = as_word(b'content"')
+_LOGPROBS: Final = as_word(b"logprobs")
 
-
-_TOKEN: Final = _word(b'token"')
-_LOGPROB: Final = _word(b"logprob")
-_BYTES: Final = _word(b'bytes"')
-_ID: Final = _word(b'id"')
-_TOKEN_ID: Final = _word(b"token_id")
-_TOP: Final = (_word(b"top_logp"), _word(b'robs"'))
-_OWN_ID: Final = (_word(b"x_token_"), _word(b'id"'))
-_TOP_IDS: Final = (_word(b"x_top_id"), _word(b's"'))
-_ENTROPY: Final = (_word(b"x_entrop"), _word(b'y_full"'))
-_JSD: Final = (_word(b"x_jsd_fu"), _word(b'll"'))
-_NULL: Final = _word(b"null")
-_CONTENT: Final = _word(b'content"')
-_LOGPROBS: Final = (_word(b"logprobs"), _word(b'"'))
-_FOUR: Final = np.uint64(0xFFFFFFFF)
-
-# Kinds of a field
-_UNKNOWN, _IS_TOKEN, _IS_LOGPROB, _IS_BYTES, _IS_ID = 0, 1, 2, 3, 4
-_IS_TOP, _IS_OWN_ID, _IS_TOP_IDS, _IS_ENTROPY, _IS_JSD = 5, 6, 7, 8, 9
-
-_POWERS: Final = 10.0 ** np.arange(23)
-
-
-class ScanArrays(NamedTuple):
-    """Room for one token and its alternatives (slot 0 and slots 1 to width), and for results."""
-
-    text: NDArray[np.uint8]  # [TEXT_ROOM] texts from bytes lists and unescaped strings
-    string_at: NDArray[np.int64]  # [width+1] string in the line; -1 = none
-    string_length: NDArray[np.int64]
-    string_odd: NDArray[np.int8]  # 1: has escapes or is not ASCII; its text is in ``text``
-    bytes_at: NDArray[np.int64]  # list of bytes, in ``text``
-    bytes_length: NDArray[np.int64]  # -1 = none
-    logprob: NDArray[np.float64]
-    token_id: NDArray[np.int64]
-    piece: NDArray[np.int32]
-    result: NDArray[np.int64]  # [8] see R_...
-    value: NDArray[np.float64]  # [2]
-    lists: NDArray[np.int64]  # [MAX_LISTS, 2] rows of each token list found
-    rest: NDArray[np.uint8]  # the line without its token lists
-
-
-R_TEXT: Final = 0  # bytes of ``text`` in use
-R_ROW: Final = 1  # next row of the columns
-R_LISTS: Final = 2
-R_REST: Final = 3
-R_STATISTICS: Final = 4  # 1: an entropy or divergence was given
-
-
-def scan_arrays(width: int, line: int) -> ScanArrays:
-    """Room for lists as wide as ``width`` and lines as long as ``line`` bytes."""
-    slots = width + 1
-    return ScanArrays(
-        text=np.zeros(TEXT_ROOM + 64, np.uint8),
-        string_at=np.zeros(slots, np.int64),
-        string_length=np.zeros(slots, np.int64),
-        string_odd=np.zeros(slots, np.int8),
-        bytes_at=np.zeros(slots, np.int64),
-        bytes_length=np.zeros(slots, np.int64),
-        logprob=np.zeros(slots, np.float64),
-        token_id=np.zeros(slots, np.int64),
-        piece=np.zeros(slots, np.int32),
-        result=np.zeros(8, np.int64),
-        value=np.zeros(2, np.float64),
-        lists=np.zeros((MAX_LISTS, 2), np.int64),
-        rest=np.zeros(line + 64, np.uint8),
-    )
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _skip_blanks(b: Any, i: int) -> int:
-    while b[i] == 32 or b[i] == 10 or b[i] == 13 or b[i] == 9:
-        i += 1
-    return i
+_IS_TOKEN, _IS_LOGPROB, _IS_BYTES, _IS_ID, _IS_TOP = 0, 1, 2, 3, 4
+_IS_OWN_ID, _IS_TOP_IDS, _IS_ENTROPY, _IS_JSD, _UNKNOWN = 5, 6, 7, 8, 9
 
 
 @njit(cache=True, nogil=True)
-def _string_end(b: Any, i: int) -> tuple[int, int]:
-    """Position of the closing quote of a string whose text begins at i, and 1 if it is odd.
-
-    -1 when a control character (a newline, the end of the buffer) comes first.
-    """
-    odd = 0
-    while True:
-        word = load_word(b, i)
-        # A byte of ``marks`` has its high bit set where the word has a quote, a backslash, a control
-        # character or a byte above 127 (exact up to the first such byte).
-        ones = np.uint64(0x0101010101010101)
-        high = np.uint64(0x8080808080808080)
-        quote = word ^ (ones * np.uint64(_QUOTE))
-        slash = word ^ (ones * np.uint64(_BACKSLASH))
-        marks = (
-            ((quote - ones) & ~quote)
-            | ((slash - ones) & ~slash)
-            | ((word - ones * np.uint64(32)) & ~word)
-            | word
-        ) & high
-        if marks == 0:
-            i += 8
-            continue
-        while True:
-            c = b[i]
-            if c == _QUOTE:
-                return i, odd
-            if c == _BACKSLASH:
-                odd = 1
-                i += 2
-                break
-            if c < 32:
-                return -1, odd
-            i += 1
-            if c > 127:
-                odd = 1
-                break
-
-
-@njit(cache=True, nogil=True)
-def _hex4(b: Any, i: int) -> int:
-    code = 0
-    for j in range(i, i + 4):
-        c = b[j]
-        if 48 <= c <= 57:
-            code = code * 16 + c - 48
-        elif 97 <= c <= 102:
-            code = code * 16 + c - 87
-        elif 65 <= c <= 70:
-            code = code * 16 + c - 55
-        else:
-            return -1
-    return code
-
-
-@njit(cache=True, nogil=True)
-def _continuation(b: Any, i: int, stop: int, n: int) -> bool:
-    if i + n > stop:
-        return False
-    for j in range(i, i + n):
-        if b[j] & 0xC0 != 0x80:
-            return False
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _character(b: Any, i: int, stop: int) -> int:
-    """Bytes of the UTF-8 character at i; 0 when it is not valid."""
-    c = b[i]
-    if c < 0x80:
-        return 1
-    if 0xC2 <= c <= 0xDF:
-        return 2 if _continuation(b, i + 1, stop, 1) else 0
-    if 0xE0 <= c <= 0xEF:
-        if not _continuation(b, i + 1, stop, 2):
-            return 0
-        too_long = c == 0xE0 and b[i + 1] < 0xA0
-        surrogate = c == 0xED and b[i + 1] > 0x9F
-        return 0 if too_long or surrogate else 3
-    if 0xF0 <= c <= 0xF4:
-        if not _continuation(b, i + 1, stop, 3):
-            return 0
-        too_long = c == 0xF0 and b[i + 1] < 0x90
-        too_large = c == 0xF4 and b[i + 1] > 0x8F
-        return 0 if too_long or too_large else 4
-    return 0
-
-
-@njit(cache=True, nogil=True)
-def _put_code(text: Any, n: int, code: int) -> int:
-    """Write a code point as UTF-8 at n; returns where it ends."""
-    if code < 0x80:
-        text[n] = code
-        return n + 1
-    if code < 0x800:
-        text[n] = 0xC0 | (code >> 6)
-        text[n + 1] = 0x80 | (code & 63)
-        return n + 2
-    if code < 0x10000:
-        text[n] = 0xE0 | (code >> 12)
-        text[n + 1] = 0x80 | ((code >> 6) & 63)
-        text[n + 2] = 0x80 | (code & 63)
-        return n + 3
-    text[n] = 0xF0 | (code >> 18)
-    text[n + 1] = 0x80 | ((code >> 12) & 63)
-    text[n + 2] = 0x80 | ((code >> 6) & 63)
-    text[n + 3] = 0x80 | (code & 63)
-    return n + 4
-
-
-@njit(cache=True, nogil=True)
-def _unescape(b: Any, i: int, stop: int, text: Any, n: int) -> int:
-    """Write the string b[i:stop] as UTF-8 into text from n on; returns its end, -1 if it is odd."""
-    if n + (stop - i) > TEXT_ROOM:
-        return -1
-    while i < stop:
-        c = b[i]
-        if c != _BACKSLASH:
-            length = _character(b, i, stop)
-            if length == 0:
-                return -1
-            for j in range(length):
-                text[n + j] = b[i + j]
-            i += length
-            n += length
-            continue
-        if i + 1 >= stop:
-            return -1
-        c = b[i + 1]
-        i += 2
-        if c == 117:  # u
-            code = _hex4(b, i) if i + 4 <= stop else -1
-            i += 4
-            if code < 0 or 0xDC00 <= code <= 0xDFFF:
-                return -1
-            if code >= 0xD800:  # half of a pair
-                if i + 6 > stop or b[i] != _BACKSLASH or b[i + 1] != 117:
-                    return -1
-                low = _hex4(b, i + 2)
-                if low < 0xDC00 or low > 0xDFFF:
-                    return -1
-                code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00)
-                i += 6
-            n = _put_code(text, n, code)
-            continue
-        if c == _QUOTE or c == _BACKSLASH or c == 47:
-            text[n] = c
-        elif c == 110:
-            text[n] = 10
-        elif c == 116:
-            text[n] = 9
-        elif c == 114:
-            text[n] = 13
-        elif c == 98:
-            text[n] = 8
-        elif c == 102:
-            text[n] = 12
-        else:
-            return -1
-        n += 1
-    return n
-
-
-@njit(cache=True, nogil=True)
-def _number(b: Any, i: int, value: Any) -> int:
-    """Read a JSON number at i into value[0]; returns where it ends, -1 if it is none."""
-    negative = b[i] == _MINUS
-    if negative:
-        i += 1
-        if b[i] == 73:  # -Infinity, as Python writes it
-            if load_word(b, i) == _INFINITY:
-                value[0] = -np.inf
-                return i + 8
-            return -1
-    mantissa = np.uint64(0)
-    exponent = 0
-    begin = i
-    while _ZERO <= b[i] <= _NINE:
-        mantissa = mantissa * np.uint64(10) + np.uint64(b[i] - _ZERO)
-        i += 1
-    digits = i - begin
-    if digits == 0 or digits > 18 or (digits > 1 and b[begin] == _ZERO):
-        return -1
-    if b[i] == 46:
-        i += 1
-        begin = i
-        if digits == 1 and mantissa < 10:
-            # Eight digits at once, while there are eight: multiply-add of neighbours.
-            while i - begin < 16:
-                word = load_word(b, i)
-                low = word - np.uint64(0x3030303030303030)
-                over = word + np.uint64(0x4646464646464646)
-                if (low | over) & np.uint64(0x8080808080808080):
-                    break
-                low = low * np.uint64(10) + (low >> np.uint64(8))
-                low = (
-                    (low & np.uint64(0x000000FF000000FF)) * np.uint64(0x000F424000000064)
-                    + ((low >> np.uint64(16)) & np.uint64(0x000000FF000000FF))
-                    * np.uint64(0x0000271000000001)
-                ) >> np.uint64(32)
-                mantissa = mantissa * np.uint64(100000000) + low
-                i += 8
-        while _ZERO <= b[i] <= _NINE:
-            if digits + (i - begin) < 18:
-                mantissa = mantissa * np.uint64(10) + np.uint64(b[i] - _ZERO)
-            else:
-                exponent += 1  # digits beyond the eighteenth change nothing
-            i += 1
-        if i == begin:
-            return -1
-        exponent -= i - begin
-    if b[i] == 101 or b[i] == 69:
-        i += 1
-        sign = 1
-        if b[i] == _MINUS:
-            sign = -1
-            i += 1
-        elif b[i] == 43:
-            i += 1
-        begin = i
-        power = 0
-        while _ZERO <= b[i] <= _NINE:
-            power = min(power * 10 + b[i] - _ZERO, 100000)
-            i += 1
-        if i == begin:
-            return -1
-        exponent += sign * power
-    x = np.float64(mantissa)
-    if mantissa != 0:
-        if exponent > 22 or exponent < -300:
-            return -1
-        if exponent >= 0:
-            x *= _POWERS[exponent]
-        else:
-            while exponent < -22:
-                x /= 1e22
-                exponent += 22
-            x /= _POWERS[-exponent]
-    value[0] = -x if negative else x
-    return i
-
-
-_INFINITY: Final = _word(b"Infinity")
-
-
-@njit(cache=True, nogil=True)
-def _integer(b: Any, i: int, value: Any) -> int:
-    """Read a non-negative integer below 2^31, or null (-1), into value[0]."""
-    if b[i] == 110:
-        value[0] = -1
-        return i + 4 if load_word(b, i) & _FOUR == _NULL else -1
-    begin = i
-    x = 0
-    while _ZERO <= b[i] <= _NINE and i - begin < 10:
-        x = x * 10 + b[i] - _ZERO
-        i += 1
-    if i == begin or x >= 1 << 31 or (b[begin] == _ZERO and i - begin > 1):
-        return -1
-    value[0] = x
-    return i
-
-
-@njit(cache=True, nogil=True)
-def _field(b: Any, i: int) -> int:
-    """Which key begins at i (after its quote)."""
-    word = load_word(b, i)
+def _key(i: int) -> tuple[int, int]:
+    """Which key begins at i, after its quote, and where its closing quote is."""
+    word = word_at(i)
     if first_bytes(word, 6) == _TOKEN:
-        return _IS_TOKEN
-    if first_bytes(word, 7) == _LOGPROB and b[i + 7] == _QUOTE:
-        return _IS_LOGPROB
+        return _IS_TOKEN, i + 5
+    if first_bytes(word, 7) == _LOGPROB and byte_at(i + 7) == QUOTE:
+        return _IS_LOGPROB, i + 7
     if first_bytes(word, 6) == _BYTES:
-        return _IS_BYTES
+        return _IS_BYTES, i + 5
     if first_bytes(word, 3) == _ID:
-        return _IS_ID
-    if word == _TOKEN_ID and b[i + 8] == _QUOTE:
-        return _IS_ID
-    following = load_word(b, i + 8)
-    if word == _TOP[0] and first_bytes(following, 5) == _TOP[1]:
-        return _IS_TOP
-    if word == _OWN_ID[0] and first_bytes(following, 3) == _OWN_ID[1]:
-        return _IS_OWN_ID
-    if word == _TOP_IDS[0] and first_bytes(following, 2) == _TOP_IDS[1]:
-        return _IS_TOP_IDS
-    if word == _ENTROPY[0] and first_bytes(following, 7) == _ENTROPY[1]:
-        return _IS_ENTROPY
-    if word == _JSD[0] and first_bytes(following, 3) == _JSD[1]:
-        return _IS_JSD
-    return _UNKNOWN
+        return _IS_ID, i + 2
+    following = word_at(i + 8)
+    if word == _TOP and first_bytes(following, 5) == _TOP_END:
+        return _IS_TOP, i + 12
+    if word == _OWN_ID and first_bytes(following, 3) == _OWN_ID_END:
+        return _IS_OWN_ID, i + 10
+    if word == _TOP_IDS and first_bytes(following, 2) == _TOP_IDS_END:
+        return _IS_TOP_IDS, i + 9
+    if word == _ENTROPY and first_bytes(following, 7) == _ENTROPY_END:
+        return _IS_ENTROPY, i + 14
+    if word == _JSD and first_bytes(following, 3) == _JSD_END:
+        return _IS_JSD, i + 10
+    if word == _TOKEN_ID and byte_at(i + 8) == QUOTE:
+        return _IS_ID, i + 8
+    return _UNKNOWN, i
 
 
 @njit(cache=True, nogil=True)
-def _byte_list(b: Any, i: int, slot: int, s: Any) -> int:
-    """Read [1, 2, ...] or null at i; returns where it ends, -1 if it is odd."""
-    if b[i] == 110:
-        return i + 4 if load_word(b, i) & _FOUR == _NULL else -1
-    if b[i] != _OPEN:
-        return -1
-    n = s.result[R_TEXT]
-    s.bytes_at[slot] = n
-    i = _skip_blanks(b, i + 1)
-    if b[i] == _CLOSE:
-        s.bytes_length[slot] = 0
-        return i + 1
-    while True:
-        begin = i
-        x = 0
-        while _ZERO <= b[i] <= _NINE:
-            x = (x * 10 + b[i] - _ZERO) & 0xFFFF
-            i += 1
-        if i == begin or i - begin > 3 or x > 255 or (b[begin] == _ZERO and i - begin > 1):
+def _value(i: int, key: int, slot: int, s: int) -> int:
+    """Read the value of token, logprob, bytes or id into a slot; where it ends, -1 if it is odd."""
+    if key == _IS_TOKEN:
+        if byte_at(i) != QUOTE:
             return -1
-        if n >= TEXT_ROOM:
-            return -1
-        s.text[n] = x
-        n += 1
-        if b[i] == _COMMA:
-            i += 1
-            if b[i] == 32:
-                i += 1
-            if _ZERO <= b[i] <= _NINE:
-                continue
-            i = _skip_blanks(b, i)
-            continue
-        i = _skip_blanks(b, i)
-        if b[i] == _CLOSE:
-            break
-        if b[i] != _COMMA:
-            return -1
-        i = _skip_blanks(b, i + 1)
-    s.bytes_length[slot] = n - s.bytes_at[slot]
-    s.result[R_TEXT] = n
-    return i + 1
-
-
-@njit(cache=True, nogil=True)
-def _common_field(b: Any, i: int, kind: int, slot: int, s: Any) -> int:
-    """Read the value of token, logprob, bytes or id at i; returns where it ends, -1 if it is odd."""
-    if kind == _IS_TOKEN:
-        if b[i] != _QUOTE:
-            return -1
-        end, odd = _string_end(b, i + 1)
+        end, plain = string_end(i + 1)
         if end < 0:
             return -1
-        s.string_at[slot] = i + 1
-        s.string_length[slot] = end - i - 1
-        s.string_odd[slot] = odd
-        if odd:
-            n = s.result[R_TEXT]
-            s.string_at[slot] = n
-            n = _unescape(b, i + 1, end, s.text, n)
-            if n < 0:
-                return -1
-            s.string_length[slot] = n - s.string_at[slot]
-            s.result[R_TEXT] = n
+        if plain:
+            put_int64(slot + L_STRING, i + 1)
+            put_int64(slot + L_STRING_LENGTH, end - i - 1)
+            return end + 1
+        used = int64_at(s + S_USED)
+        if used + (end - i) > int64_at(s + S_TEXT) + TEXT_ROOM:
+            return -1
+        stop = unescape(i + 1, end, used)
+        if stop < 0:
+            return -1
+        put_int64(slot + L_STRING, used)
+        put_int64(slot + L_STRING_LENGTH, stop - used)
+        put_int64(s + S_USED, stop)
         return end + 1
-    if kind == _IS_LOGPROB:
-        if b[i] == 110:
-            s.logprob[slot] = np.nan
-            return i + 4 if load_word(b, i) & _FOUR == _NULL else -1
-        i = _number(b, i, s.value)
-        s.logprob[slot] = s.value[0]
+    if key == _IS_LOGPROB:
+        if byte_at(i) == SMALL_N:  # null: as if it were not there
+            return null_end(i)
+        i, x = number(i)
+        put_float64(slot + L_LOGPROB, x)
         return i
-    if kind == _IS_BYTES:
-        return _byte_list(b, i, slot, s)
-    if kind == _IS_ID:
-        i = _integer(b, i, s.value)
-        s.token_id[slot] = np.int64(s.value[0])
+    if key == _IS_BYTES:
+        used = int64_at(s + S_USED)
+        i, n = byte_list(i, used, int64_at(s + S_TEXT) + TEXT_ROOM - used)
+        put_int64(slot + L_BYTES, used)
+        put_int64(slot + L_BYTES_LENGTH, n)
+        put_int64(s + S_USED, used + max(n, 0))
         return i
-    return -1
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _reset(slot: int, s: Any) -> None:
-    s.string_at[slot] = -1
-    s.bytes_length[slot] = -1
-    s.logprob[slot] = np.nan
-    s.token_id[slot] = -1
+    i, token_id = integer(i)
+    put_int64(slot + L_ID, token_id)
+    return i
 
 
 @njit(cache=True, nogil=True)
-def _alternatives(b: Any, i: int, s: Any) -> tuple[int, int]:
-    """Read a list of {token, logprob, bytes} at i into slots 1 and up; where it ends, how many."""
-    if b[i] == 110:
-        return (i + 4 if load_word(b, i) & _FOUR == _NULL else -1), 0
-    if b[i] != _OPEN:
-        return -1, 0
-    i = _skip_blanks(b, i + 1)
-    if b[i] == _CLOSE:
-        return i + 1, 0
+def _reset(slot: int) -> None:
+    put_int64(slot + L_STRING, 0)
+    put_int64(slot + L_BYTES_LENGTH, -1)
+    put_float64(slot + L_LOGPROB, np.nan)
+    put_int64(slot + L_ID, -1)
+
+
+@njit(cache=True, nogil=True)
+def _alternatives(i: int, s: int) -> tuple[int, int, int]:
+    """Read a list of {token, logprob, bytes} into slots 1 and up; where it ends, how many, status."""
+    if byte_at(i) == SMALL_N:
+        return null_end(i), 0, DONE
+    if byte_at(i) != OPEN:
+        return i, 0, ODD
+    i = skip_blanks(i + 1)
+    if byte_at(i) == CLOSE:
+        return i + 1, 0, DONE
     n = 0
+    slot = int64_at(s + S_SLOTS)
+    last = slot + SLOT_BYTES * (int64_at(s + S_N_SLOTS) - 1)
     while True:
-        if b[i] != _BEGIN:
-            return -1, n
+        if byte_at(i) != BEGIN:
+            return i, n, ODD
+        if slot == last:
+            return i, n, WIDER
         n += 1
-        if n >= len(s.piece):
-            return -2, n
-        _reset(n, s)
-        i = _skip_blanks(b, i + 1)
+        slot += SLOT_BYTES
+        _reset(slot)
+        i = skip_blanks(i + 1)
         seen = 0
         while True:
-            if b[i] != _QUOTE:
-                return -1, n
-            kind = _field(b, i + 1)
-            if kind == _UNKNOWN or kind > _IS_ID or seen & (1 << kind):
-                return -1, n
-            seen |= 1 << kind
-            i += 2  # the opening quote and at least one character
-            while b[i] != _QUOTE:
-                i += 1
-            i = _skip_blanks(b, i + 1)
-            if b[i] != _COLON:
-                return -1, n
-            i = _common_field(b, _skip_blanks(b, i + 1), kind, n, s)
+            key, end = _key(i + 1)
+            if byte_at(i) != QUOTE or key > _IS_ID or seen & (1 << key):
+                return i, n, ODD
+            seen |= 1 << key
+            i = skip_blanks(end + 1)
+            if byte_at(i) != COLON:
+                return i, n, ODD
+            i = _value(skip_blanks(i + 1), key, slot, s)
             if i < 0:
-                return -1, n
-            i = _skip_blanks(b, i)
-            if b[i] == _COMMA:
-                i = _skip_blanks(b, i + 1)
-                continue
-            if b[i] == _END:
+                return i, n, ODD
+            i = skip_blanks(i)
+            c = byte_at(i)
+            if c == COMMA:
+                i = skip_blanks(i + 1)
+            elif c == END:
                 break
-            return -1, n
-        if np.isnan(s.logprob[n]):
-            return -1, n
-        i = _skip_blanks(b, i + 1)
-        if b[i] == _COMMA:
-            i = _skip_blanks(b, i + 1)
-            continue
-        if b[i] == _CLOSE:
-            return i + 1, n
-        return -1, n
+            else:
+                return i, n, ODD
+        i = skip_blanks(i + 1)
+        c = byte_at(i)
+        if c == COMMA:
+            i = skip_blanks(i + 1)
+        elif c == CLOSE:
+            return i + 1, n, DONE
+        else:
+            return i, n, ODD
 
 
 @njit(cache=True, nogil=True)
-def _own_ids(b: Any, i: int, s: Any) -> tuple[int, int]:
-    """Read x_top_ids at i into the ids of slots 1 and up; where it ends, and how many (-1: null)."""
-    if b[i] == 110:
-        return (i + 4 if load_word(b, i) & _FOUR == _NULL else -1), -1
-    if b[i] != _OPEN:
-        return -1, 0
-    i = _skip_blanks(b, i + 1)
-    if b[i] == _CLOSE:
-        return i + 1, 0
-    n = 0
-    while True:
-        n += 1
-        if n >= len(s.piece):
-            return -1, n
-        i = _integer(b, i, s.value)
+def _top_ids(i: int, n: int, s: int) -> int:
+    """Read x_top_ids, one for each of the n alternatives; where it ends, -1 if it is odd."""
+    if byte_at(i) == SMALL_N:
+        return null_end(i)
+    if byte_at(i) != OPEN:
+        return -1
+    i = skip_blanks(i + 1)
+    slot = int64_at(s + S_SLOTS)
+    for k in range(n):
+        slot += SLOT_BYTES
+        i, token_id = integer(i)
         if i < 0:
-            return -1, n
-        s.token_id[n] = np.int64(s.value[0])
-        i = _skip_blanks(b, i)
-        if b[i] == _COMMA:
-            i = _skip_blanks(b, i + 1)
-            continue
-        if b[i] == _CLOSE:
-            return i + 1, n
-        return -1, n
+            return -1
+        put_int64(slot + L_ID, token_id)
+        i = skip_blanks(i)
+        if k < n - 1:
+            if byte_at(i) != COMMA:
+                return -1
+            i = skip_blanks(i + 1)
+    return i + 1 if byte_at(i) == CLOSE else -1
 
 
 @njit(cache=True, nogil=True)
-def _intern_slot(b: Any, slot: int, s: Any, v: Any) -> int:
+def _intern_slot(slot: int, v: int) -> int:
     """Entry of the text of a slot; -1: the vocabulary is full, -2: odd."""
-    length = s.bytes_length[slot]
-    string = s.string_at[slot]
-    if length > 0 or (length == 0 and (string < 0 or s.string_length[slot] == 0)):
-        return int(intern(s.text, s.bytes_at[slot], length, s.token_id[slot], v))
-    if string < 0:
+    length, token_id = int64_at(slot + L_BYTES_LENGTH), int64_at(slot + L_ID)
+    string, n = int64_at(slot + L_STRING), int64_at(slot + L_STRING_LENGTH)
+    if length > 0 or (length == 0 and (string == 0 or n == 0)):
+        return int(intern(int64_at(slot + L_BYTES), length, token_id, v))
+    if string == 0:
         return -2
-    if s.string_odd[slot]:
-        first, n = s.text[string], s.string_length[slot]
-    else:
-        first, n = b[string], s.string_length[slot]
-    if n >= 6 and (first == 60 or first == 98 or first == 116):  # <0x, bytes:, token_id: stand for
-        return -2  # something else
-    if s.string_odd[slot]:
-        return int(intern(s.text, string, n, s.token_id[slot], v))
-    return int(intern(b, string, n, s.token_id[slot], v))
+    if n >= 6:
+        first = byte_at(string)
+        if first == 60 or first == 98 or first == 116:
+            return (
+                -2
+            )  # <0x, bytes: and token_id: stand for something else; leave them to the others
+    return int(intern(string, n, token_id, v))
 
 
 @njit(cache=True, nogil=True)
-def _put_token(b: Any, n: int, s: Any, c: Any, v: Any) -> int:
+def _put_token(n: int, s: int, c: int, v: int) -> int:
     """Write slot 0 with its alternatives, slots 1 to n, as one row."""
+    first = int64_at(s + S_SLOTS)
+    stop = first + SLOT_BYTES * (n + 1)
     if n > 0:
         with_ids = True
-        for slot in range(n + 1):
-            with_ids &= s.token_id[slot] >= 0
+        for slot in range(first, stop, SLOT_BYTES):
+            with_ids &= int64_at(slot + L_ID) >= 0
         if not with_ids:
-            for slot in range(n + 1):
-                s.token_id[slot] = -1
-    for slot in range(n + 1):
-        entry = _intern_slot(b, slot, s, v)
+            for slot in range(first, stop, SLOT_BYTES):
+                put_int64(slot + L_ID, -1)
+    for slot in range(first, stop, SLOT_BYTES):
+        entry = _intern_slot(slot, v)
         if entry < 0:
             return MORE_VOCABULARY if entry == -1 else ODD
-        s.piece[slot] = entry
-    row = s.result[R_ROW]
-    c.piece[row] = s.piece[0]
-    c.logprob[row] = s.logprob[0]
-    if put_row(row, s.piece, s.logprob, 1, n, c, v.stamp) != GOOD:
+        put_int32(slot + L_PIECE, entry)
+    row = int64_at(s + S_ROW)
+    status = put_row(
+        row,
+        int32_at(first + L_PIECE),
+        float64_at(first + L_LOGPROB),
+        n,
+        first + SLOT_BYTES + L_PIECE,
+        SLOT_BYTES,
+        first + SLOT_BYTES + L_LOGPROB,
+        SLOT_BYTES,
+        c,
+        v,
+    )
+    if status != GOOD:
         return ODD
-    s.result[R_ROW] = row + 1
+    put_int64(s + S_ROW, row + 1)
     return DONE
 
 
 @njit(cache=True, nogil=True)
-def _tokens(b: Any, i: int, s: Any, c: Any, v: Any) -> tuple[int, int]:
-    """Read the list of tokens at i; where it ends and how the scan of it ended."""
-    i = _skip_blanks(b, i + 1)
-    if b[i] == _CLOSE:
+def _token(i: int, s: int, c: int, v: int) -> tuple[int, int]:
+    """Read the token object at i into the next row; where it ends and the status."""
+    if byte_at(i) != BEGIN:
+        return i, ODD
+    row = int64_at(s + S_ROW)
+    if row >= int64_at(c + C_CAPACITY):
+        return i, MORE_ROWS
+    put_int64(s + S_USED, int64_at(s + S_TEXT))
+    own = int64_at(s + S_SLOTS)
+    _reset(own)
+    n, own_id, seen = 0, -1, 0
+    entropy, jsd = np.nan, np.nan
+    i = skip_blanks(i + 1)
+    while True:
+        key, end = _key(i + 1)
+        if byte_at(i) != QUOTE or key == _UNKNOWN or seen & (1 << key):
+            return i, ODD
+        seen |= 1 << key
+        i = skip_blanks(end + 1)
+        if byte_at(i) != COLON:
+            return i, ODD
+        i = skip_blanks(i + 1)
+        if key <= _IS_ID:
+            i = _value(i, key, own, s)
+        elif key == _IS_TOP:
+            i, n, status = _alternatives(i, s)
+            if status != DONE:
+                return i, status
+        elif key == _IS_TOP_IDS:
+            if not seen & (1 << _IS_TOP):
+                return i, ODD  # ids before their tokens: rare
+            i = _top_ids(i, n, s)
+        elif key == _IS_OWN_ID:
+            i, own_id = integer(i)
+        elif byte_at(i) == SMALL_N:
+            i = null_end(i)
+        elif key == _IS_ENTROPY:
+            i, entropy = number(i)
+        else:
+            i, jsd = number(i)
+        if i < 0:
+            return i, ODD
+        i = skip_blanks(i)
+        if byte_at(i) == COMMA:
+            i = skip_blanks(i + 1)
+        elif byte_at(i) == END:
+            break
+        else:
+            return i, ODD
+    if own_id >= 0:
+        put_int64(own + L_ID, own_id)
+    put_float32(int64_at(c + C_ENTROPY) + 4 * row, entropy)
+    put_float32(int64_at(c + C_JSD) + 4 * row, jsd)
+    if not (np.isnan(entropy) and np.isnan(jsd)):
+        put_int64(s + S_STATISTICS, 1)
+    return i + 1, int(_put_token(n, s, c, v))
+
+
+@njit(cache=True, nogil=True)
+def _tokens(i: int, s: int, c: int, v: int) -> tuple[int, int]:
+    """Read the list of tokens at i; where it ends and the status."""
+    i = skip_blanks(i + 1)
+    if byte_at(i) == CLOSE:
         return i + 1, DONE
     while True:
-        if b[i] != _BEGIN:
-            return i, ODD
-        if s.result[R_ROW] >= len(c.piece):
-            return i, MORE_ROWS
-        s.result[R_TEXT] = 0
-        _reset(0, s)
-        n, n_ids, own_id = 0, -1, -1
-        ids_at = -1
-        entropy, jsd = np.nan, np.nan
-        i = _skip_blanks(b, i + 1)
-        seen = 0
-        while True:
-            if b[i] != _QUOTE:
-                return i, ODD
-            kind = _field(b, i + 1)
-            if kind == _UNKNOWN or seen & (1 << kind):
-                return i, ODD
-            seen |= 1 << kind
-            i += 2
-            while b[i] != _QUOTE:
-                i += 1
-            i = _skip_blanks(b, i + 1)
-            if b[i] != _COLON:
-                return i, ODD
-            i = _skip_blanks(b, i + 1)
-            if kind <= _IS_ID:
-                i = _common_field(b, i, kind, 0, s)
-            elif kind == _IS_TOP:
-                i, n = _alternatives(b, i, s)
-                if i == -2:
-                    return i, WIDER
-            elif kind == _IS_TOP_IDS:
-                if not seen & (1 << _IS_TOP):
-                    return i, ODD  # ids before their tokens: rare
-                ids_at = i
-                i, n_ids = _own_ids(b, i, s)
-            elif kind == _IS_OWN_ID:
-                i = _integer(b, i, s.value)
-                own_id = np.int64(s.value[0])
-            else:
-                if b[i] == 110:
-                    s.value[0] = np.nan
-                    i = i + 4 if load_word(b, i) & _FOUR == _NULL else -1
-                else:
-                    i = _number(b, i, s.value)
-                if kind == _IS_ENTROPY:
-                    entropy = s.value[0]
-                else:
-                    jsd = s.value[0]
-            if i < 0:
-                return i, ODD
-            i = _skip_blanks(b, i)
-            if b[i] == _COMMA:
-                i = _skip_blanks(b, i + 1)
-                continue
-            if b[i] == _END:
-                break
-            return i, ODD
-        if ids_at >= 0 and n_ids >= 0 and n_ids != n:
-            return i, ODD
-        if own_id >= 0:
-            s.token_id[0] = own_id
-        row = s.result[R_ROW]
-        c.entropy[row] = entropy
-        c.jsd[row] = jsd
-        if not (np.isnan(entropy) and np.isnan(jsd)):
-            s.result[R_STATISTICS] = 1
-        status = _put_token(b, n, s, c, v)
+        i, status = _token(i, s, c, v)
         if status != DONE:
             return i, status
-        i = _skip_blanks(b, i + 1)
-        if b[i] == _COMMA:
-            i = _skip_blanks(b, i + 1)
-            continue
-        if b[i] == _CLOSE:
+        i = skip_blanks(i)
+        if byte_at(i) == COMMA:
+            i = skip_blanks(i + 1)
+        elif byte_at(i) == CLOSE:
             return i + 1, DONE
-        return i, ODD
+        else:
+            return i, ODD
 
 
 @njit(cache=True, nogil=True)
-def _copy(source: Any, start: int, stop: int, target: Any, at: int) -> int:
-    target[at : at + stop - start] = source[start:stop]
-    return int(at + stop - start)
+def _put_decimal(value: int, target: int) -> int:
+    """Write a number as text; returns where it ends."""
+    digits = 1
+    power = 10
+    while digits < 18 and value >= power:
+        power *= 10
+        digits += 1
+    for j in range(digits):
+        put_byte(target + digits - 1 - j, ZERO + value % 10)
+        value //= 10
+    return target + digits
 
 
 @njit(cache=True, nogil=True)
-def scan_line(b: Any, start: int, stop: int, mark: int, s: Any, c: Any, v: Any) -> int:
-    """Scan the line b[start:stop]; results are in s, rows in c, texts in v.
+def scan_line(start: int, stop: int, mark: int, s: int, c: int, v: int) -> int:
+    """Scan the line start:stop; results are in s, rows in the columns c, texts in the vocabulary v.
 
-    mark: number that stands for the first token list in what remains of the line; then mark + 1, ...
-    b must go on for 16 bytes after ``stop``, and its last bytes must be zeros.
+    mark: number below 10^18 that stands for the first token list in what remains of the line; the
+        next one gets mark + 1, and so on.
     """
-    s.result[R_LISTS] = 0
-    s.result[R_STATISTICS] = 0
-    rest = 0
-    copied = start
+    put_int64(s + S_N_LISTS, 0)
+    put_int64(s + S_STATISTICS, 0)
+    rest = int64_at(s + S_REST)
+    copied, i = start, start
     depth, inside = 0, -1  # inside: depth of the logprobs object that we are in
-    i = start
     while i < stop:
-        character = b[i]
-        if character == _BEGIN or character == _OPEN:
+        character = byte_at(i)
+        if character == BEGIN or character == OPEN:
             depth += 1
-        elif character == _END or character == _CLOSE:
+        elif character == END or character == CLOSE:
             if depth == inside:
                 inside = -1
             depth -= 1
-        elif character == _QUOTE:
+        elif character == QUOTE:
             begin = i + 1
-            end, _ = _string_end(b, begin)
+            end, _ = string_end(begin)
             if end < 0 or end >= stop:
                 return ODD
-            i = _skip_blanks(b, end + 1)
-            if b[i] != _COLON:
+            i = skip_blanks(end + 1)
+            if byte_at(i) != COLON:
                 continue
-            i = _skip_blanks(b, i + 1)
-            if end - begin == 8 and load_word(b, begin) == _LOGPROBS[0] and b[i] == _BEGIN:
+            i = skip_blanks(i + 1)
+            if end - begin == 8 and word_at(begin) == _LOGPROBS and byte_at(i) == BEGIN:
                 inside = depth + 1
-            elif (
-                inside == depth
-                and end - begin == 7
-                and load_word(b, begin) == _CONTENT
-                and b[i] == _OPEN
-            ):
-                index = s.result[R_LISTS]
+            elif inside == depth and word_at(begin) == _CONTENT and byte_at(i) == OPEN:
+                index = int64_at(s + S_N_LISTS)
                 if index >= MAX_LISTS:
                     return ODD
-                s.lists[index, 0] = s.result[R_ROW]
-                rest = _copy(b, copied, i, s.rest, rest)
-                i, status = _tokens(b, i, s, c, v)
+                row = int64_at(s + S_ROW)
+                copy_bytes(copied, rest, i - copied)
+                rest = _put_decimal(mark + index, rest + i - copied)
+                i, status = _tokens(i, s, c, v)
                 if status != DONE:
-                    return status
+                    return int(status)
                 if i > stop:
                     return ODD
-                s.lists[index, 1] = s.result[R_ROW]
-                s.result[R_LISTS] = index + 1
                 copied = i
-                number, width = mark + index, 1
-                while number // 10 >= 10 ** (width - 1) and width < 19:
-                    width += 1
-                for j in range(width):
-                    s.rest[rest + width - 1 - j] = 48 + number % 10
-                    number //= 10
-                rest += width
+                put_int64(int64_at(s + S_LISTS) + 16 * index, row)
+                put_int64(int64_at(s + S_LISTS) + 16 * index + 8, int64_at(s + S_ROW))
+                put_int64(s + S_N_LISTS, index + 1)
             continue
         i += 1
-    s.result[R_REST] = _copy(b, copied, stop, s.rest, rest)
+    copy_bytes(copied, rest, stop - copied)
+    put_int64(s + S_N_REST, rest + stop - copied - int64_at(s + S_REST))
     return DONE

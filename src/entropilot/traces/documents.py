@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from entropilot.errors import EntropilotError, InputError, LimitError
 from entropilot.traces.builder import Record, Scanned, TraceBuilder
-from entropilot.traces.columns import N_SERIAL
 from entropilot.traces.decoding import decode, is_complete, items
 from entropilot.traces.line_scanner import LineScanner
 from entropilot.traces.lines import BOM, SLACK, Block
@@ -67,13 +65,13 @@ class DocumentReader:
     def block(self, file: str, block: Block, line: int) -> int:
         """Read each line; returns the number of the line that comes next."""
         buffer = block.buffer
-        array = np.frombuffer(buffer, np.uint8)
+        address = np.frombuffer(buffer, np.uint8).ctypes.data
         at = _text_start(block) if line == 1 else block.start
         while at < block.stop:
             end = buffer.find(b"\n", at, block.stop)
             end = block.stop if end < 0 else end
             self._check_length(file, line, end - at)
-            if not self._scan(array, at, end, file, line, " (JSONL)"):
+            if not self._scan(address + at, address + end, file, line, " (JSONL)"):
                 text = bytes(buffer[at:end]).strip(_BLANK)
                 if text:
                     self._text(text, file, line, " (JSONL)")
@@ -81,15 +79,13 @@ class DocumentReader:
             at, line = end + 1, line + 1
         return line
 
-    def _scan(
-        self, array: NDArray[np.uint8], start: int, stop: int, file: str, line: int, suffix: str
-    ) -> bool:
-        """Read a line the fast way; False when it has to go the ordinary way."""
+    def _scan(self, start: int, stop: int, file: str, line: int, suffix: str) -> bool:
+        """Read the line between two addresses the fast way; False: it has to go the ordinary way."""
         if not self.fast or stop - start < MIN_FAST:
             return False
         columns = self.builder.columns
-        row, counts = columns.n, columns.arrays.counts[:N_SERIAL].copy()
-        scanned = self._scanner.scan(array, start, stop)
+        row, counts = columns.n, columns.counts.copy()
+        scanned = self._scanner.scan(start, stop)
         if scanned is None:
             return False
         value, lists = scanned
@@ -102,7 +98,7 @@ class DocumentReader:
         except InputError:
             pass  # the ordinary way says what is wrong
         columns.n = row
-        columns.arrays.counts[:N_SERIAL] = counts
+        columns.counts[:] = counts
         return False
 
     def _add(self, records: list[Record], name: str, file: str, line: int) -> None:
@@ -126,7 +122,8 @@ class DocumentReader:
         if text[:1] == b"[" and (parts := items(text)) is not None:
             for part in parts:
                 padded = np.frombuffer(part + bytes(SLACK), np.uint8)
-                if not self._scan(padded, 0, len(part), file, line, suffix):
+                address = padded.ctypes.data
+                if not self._scan(address, address + len(part), file, line, suffix):
                     self._text(part, file, line, suffix)
             return
         try:

@@ -6,12 +6,11 @@ import secrets
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from entropilot.errors import FormatError
-from entropilot.traces import content_scan as cs
+from entropilot.traces import content_scan as scan
 from entropilot.traces.builder import Scanned, TraceBuilder
-from entropilot.traces.columns import MAX_ALTERNATIVES, N_SERIAL
+from entropilot.traces.columns import MAX_ALTERNATIVES
 from entropilot.traces.decoding import decode
 
 
@@ -20,60 +19,63 @@ class LineScanner:
 
     def __init__(self, builder: TraceBuilder) -> None:
         self._builder = builder
-        self._scratch: cs.ScanArrays | None = None
-        self._mark = 10**17 + secrets.randbelow(10**17)  # no number that a log would hold by chance
+        self._mark = 10**17 + secrets.randbelow(10**17)  # no number that a log holds by chance
+        self._text = np.zeros(scan.TEXT_ROOM + 64, np.uint8)
+        self._lists = np.zeros((scan.MAX_LISTS, 2), np.int64)
+        self._state = np.zeros(scan.S_FIELDS, np.int64)
+        self._state[scan.S_TEXT // 8] = self._text.ctypes.data
+        self._state[scan.S_LISTS // 8] = self._lists.ctypes.data
+        self._slots = np.zeros((0, scan.SLOT_BYTES), np.uint8)
+        self._rest = np.zeros(0, np.uint8)
 
-    def scan(
-        self, buffer: NDArray[np.uint8], start: int, stop: int
-    ) -> tuple[Any, dict[int, Scanned]] | None:
-        """The line's value with a number for each token list, and those lists by number.
+    def scan(self, start: int, stop: int) -> tuple[Any, dict[int, Scanned]] | None:
+        """Scan the line between two addresses; 16 zero bytes must follow, if not directly.
 
-        None when the line has no such list or has to be read the ordinary way; the columns are then
-        as before. Otherwise the rows are written and ``columns.n`` still stands before them.
+        Returns:
+            The line's value with a number for each token list, and those lists by number; the rows
+            are written, but ``columns.n`` still stands before them. None when the line has no such
+            list or has to be read the ordinary way.
         """
-        columns = self._builder.columns
-        counts = columns.arrays.counts[:N_SERIAL].copy()
+        columns, vocabulary = self._builder.columns, self._builder.vocabulary
+        counts = columns.counts.copy()
+        state = self._state
         while True:
-            scratch = self._room(stop - start)
-            scratch.result[cs.R_ROW] = columns.n
-            status = cs.scan_line(
-                buffer,
-                start,
-                stop,
-                self._mark,
-                scratch,
-                columns.arrays,
-                self._builder.vocabulary.arrays,
+            self._make_room(stop - start)
+            state[scan.S_ROW // 8] = columns.n
+            status = scan.scan_line(
+                start, stop, self._mark, state.ctypes.data, columns.address, vocabulary.address
             )
-            if status == cs.DONE and scratch.result[cs.R_LISTS]:
-                rest = scratch.rest[: scratch.result[cs.R_REST]].tobytes()
+            if status == scan.DONE and state[scan.S_N_LISTS // 8]:
                 try:
-                    value, _ = decode(rest)
+                    value, _ = decode(self._rest[: state[scan.S_N_REST // 8]].tobytes())
+                    return value, self._found()
                 except FormatError:
-                    status = cs.ODD
-                else:
-                    return value, self._lists(scratch)
-            columns.arrays.counts[:N_SERIAL] = counts
-            if status == cs.MORE_ROWS:
-                columns.reserve(2 * (len(columns.arrays.piece) - columns.n))
-            elif status == cs.MORE_VOCABULARY:
-                self._builder.vocabulary.grow(cs.TEXT_ROOM)
-            elif status == cs.WIDER and len(scratch.piece) <= MAX_ALTERNATIVES // 2:
-                columns.reserve(0, 2 * columns.arrays.top_piece.shape[1])
+                    status = scan.ODD
+            columns.counts[:] = counts
+            if status == scan.MORE_ROWS:
+                columns.reserve(2 * (columns.capacity - columns.n))
+            elif status == scan.MORE_VOCABULARY:
+                vocabulary.grow(scan.TEXT_ROOM)
+            elif status == scan.WIDER and columns.width < MAX_ALTERNATIVES:
+                columns.reserve(0, min(2 * columns.width, MAX_ALTERNATIVES))
             else:
                 return None
 
-    def _room(self, line: int) -> cs.ScanArrays:
-        width = self._builder.columns.arrays.top_piece.shape[1]
-        scratch = self._scratch
-        if scratch is None or len(scratch.piece) != width + 1 or len(scratch.rest) < line + 64:
-            longest = 0 if scratch is None else len(scratch.rest)
-            self._scratch = scratch = cs.scan_arrays(width, max(longest, 2 * line))
-        return scratch
+    def _make_room(self, line: int) -> None:
+        slots = self._builder.columns.width + 1
+        if len(self._slots) != slots:
+            self._slots = np.zeros((slots, scan.SLOT_BYTES), np.uint8)
+            self._state[scan.S_SLOTS // 8] = self._slots.ctypes.data
+            self._state[scan.S_N_SLOTS // 8] = slots
+        most = line + 20 * scan.MAX_LISTS  # a number may be longer than an empty list
+        if len(self._rest) < most:
+            self._rest = np.zeros(2 * most, np.uint8)
+            self._state[scan.S_REST // 8] = self._rest.ctypes.data
 
-    def _lists(self, scratch: cs.ScanArrays) -> dict[int, Scanned]:
-        n, has_statistics = int(scratch.result[cs.R_LISTS]), bool(scratch.result[cs.R_STATISTICS])
+    def _found(self) -> dict[int, Scanned]:
+        n = int(self._state[scan.S_N_LISTS // 8])
+        has_statistics = bool(self._state[scan.S_STATISTICS // 8])
         return {
             self._mark + i: Scanned(int(start), int(stop), has_statistics)
-            for i, (start, stop) in enumerate(scratch.lists[:n].tolist())
+            for i, (start, stop) in enumerate(self._lists[:n].tolist())
         }
