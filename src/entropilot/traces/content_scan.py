@@ -54,6 +54,9 @@ from entropilot.traces.memory import (
     word_at,
 )
 
+MAX_ENTROPY: Final = 25.0  # nats; what is beyond is left to the ordinary way
+MAX_DIVERGENCE: Final = 0.7
+
 # How a scan ends
 DONE: Final = 0
 ODD: Final = 1  # read this line the ordinary way
@@ -362,6 +365,8 @@ def _token(i: int, s: int, c: int, v: int) -> tuple[int, int]:
             return i, ODD
     if own_id >= 0:
         put_int64(own + L_ID, own_id)
+    if entropy < 0 or entropy > MAX_ENTROPY or jsd < 0 or jsd > MAX_DIVERGENCE:
+        return i, ODD
     put_float32(int64_at(c + C_ENTROPY) + 4 * row, entropy)
     put_float32(int64_at(c + C_JSD) + 4 * row, jsd)
     if not (np.isnan(entropy) and np.isnan(jsd)):

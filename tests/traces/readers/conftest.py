@@ -1,4 +1,4 @@
-"""What the tests of reading share: small answers, and equality of traces whatever the vocabulary."""
+"""What the tests of reading share: small answers, and equality of traces."""
 
 from __future__ import annotations
 

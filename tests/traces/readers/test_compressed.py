@@ -23,12 +23,12 @@ LINE = b'{"input": "q", "output": "a", "score": 1}\n'
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
 def test_a_bomb_is_stopped(tmp_path: Path, pack: object, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log.jsonl.packed"
-    path.write_bytes(pack(LINE * 20_000))  # type: ignore[operator]
-    assert total(path).traces == 20_000
-    with pytest.raises(LimitError, match="more than 1000 bytes.*raise max_decompressed_bytes"):
+    path.write_bytes(pack(LINE * 4000))  # type: ignore[operator]
+    assert total(path).traces == 4000
+    with pytest.raises(LimitError, match=r"more than 1000 bytes.*raise max_decompressed_bytes"):
         total(path, max_decompressed_bytes=1000)
     monkeypatch.setattr(compressed, "RATIO_GRACE", 1000)
-    with pytest.raises(LimitError, match="more than 10 to 1.*raise max_ratio"):
+    with pytest.raises(LimitError, match=r"more than 10 to 1.*raise max_ratio"):
         total(path, max_ratio=10)
 
 

@@ -15,6 +15,8 @@ from entropilot.traces.scan import _load
 
 pytestmark = pytest.mark.slow
 
+TOKEN: dict[str, Any] = {"token": "a", "logprob": -1}
+
 SEEDS: list[dict[str, Any]] = [
     {
         "id": "a",
@@ -43,21 +45,63 @@ SEEDS: list[dict[str, Any]] = [
         "x_problem": {"id": "p", "answer": 8},
         "x_correct": True,
     },
-    {"choices": [{"text": "a", "logprobs": {"tokens": ["a"], "token_logprobs": [-1], "top_logprobs": [{"a": -1}]}}]},
-    {"request_id": "r", "outputs": [{"text": "a", "token_ids": [1], "logprobs": [{"1": {"logprob": -1, "rank": 1, "decoded_token": "a"}}]}]},
-    {"content": "a", "completion_probabilities": [{"id": 1, "token": "a", "bytes": [97], "logprob": -1, "top_logprobs": [{"id": 1, "token": "a", "logprob": -1}]}]},
-    {"content": "a", "completion_probabilities": [{"content": "a", "probs": [{"tok_str": "a", "prob": 0.5}]}]},
-    {"text": "a", "meta_info": {"id": "s", "output_token_logprobs": [[-1, 3, "a"]], "output_top_logprobs": [[[-1, 3, "a"]]]}},
-    {"object": "response", "output": [{"type": "message", "content": [{"text": "a", "logprobs": [{"token": "a", "logprob": -1}]}]}]},
-    {"id": "x", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": None}]},
-    {"model": "g", "response": "a", "done": True, "logprobs": [{"token": "a", "logprob": -1}]},
+    {
+        "choices": [
+            {
+                "text": "a",
+                "logprobs": {
+                    "tokens": ["a"],
+                    "token_logprobs": [-1],
+                    "top_logprobs": [{"a": -1}],
+                },
+            }
+        ]
+    },
+    {
+        "request_id": "r",
+        "outputs": [
+            {
+                "text": "a",
+                "token_ids": [1],
+                "logprobs": [{"1": {"logprob": -1, "rank": 1, "decoded_token": "a"}}],
+            }
+        ],
+    },
+    {
+        "content": "a",
+        "completion_probabilities": [
+            {**TOKEN, "id": 1, "bytes": [97], "top_logprobs": [{"id": 1, **TOKEN}]}
+        ],
+    },
+    {
+        "content": "a",
+        "completion_probabilities": [{"content": "a", "probs": [{"tok_str": "a", "prob": 0.5}]}],
+    },
+    {
+        "text": "a",
+        "meta_info": {
+            "id": "s",
+            "output_token_logprobs": [[-1, 3, "a"]],
+            "output_top_logprobs": [[[-1, 3, "a"]]],
+        },
+    },
+    {
+        "object": "response",
+        "output": [{"type": "message", "content": [{"text": "a", "logprobs": [TOKEN]}]}],
+    },
+    {
+        "id": "x",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": None}],
+    },
+    {"model": "g", "response": "a", "done": True, "logprobs": [TOKEN]},
     {"prompt": ["a"], "completion": ["b"], "reward": [1.0]},
     {"input": "q", "output": "a", "score": 1.0, "gts": "b", "step": 1},
-]  # fmt: skip
+]
 
 ODD: list[Any] = [
-    None, True, 0, -1, 3, 1e308, -1e308, 2**70, "", "text", "\ud800", [], {}, [[]], [None], {"a": None},
-    float("nan"), float("inf"), float("-inf"), [1, "a"], -9999.0, 300,
+    None, True, 0, -1, 3, 1e308, -1e308, 2**70, "", "text", "\ud800", [], {}, [[]], [None],
+    {"a": None}, float("nan"), float("inf"), float("-inf"), [1, "a"], -9999.0, 300,
 ]  # fmt: skip
 
 
@@ -82,8 +126,7 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 def outcome(source: Any) -> str:
     try:
         n = sum(len(batch.traces) for batch in _load(source, ReadOptions()))
-    except EntropilotError as error:
-        assert len(str(error)) < 3000
+    except EntropilotError:
         return "error"
     return "traces" if n else "nothing"
 
@@ -100,7 +143,7 @@ def test_odd_values_anywhere(monkeypatch: pytest.MonkeyPatch, way: int) -> None:
             item = replaced(item, path, rng.choice(ODD))
         seen.add(outcome(json.dumps(item).encode()))
         seen.add(outcome(item))
-    assert seen == {"traces", "nothing", "error"} or seen == {"traces", "nothing"}
+    assert {"traces", "nothing"} <= seen
 
 
 @pytest.mark.parametrize("way", [0, 1 << 40], ids=["scanner", "ordinary"])

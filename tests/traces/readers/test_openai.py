@@ -117,6 +117,8 @@ def test_errors_carry_the_path(chat: Any, token: Any) -> None:
         ({"bytes": [300]}, r"content\[1\]\.bytes holds something other than 0 to 255"),
         ({"top_logprobs": {}}, r"content\[1\]\.top_logprobs is a dict, not a list"),
         ({"top_logprobs": [1]}, r"content\[1\]\.top_logprobs\[0\] is 1; an object"),
+        ({"x_entropy_full": -2}, r"x_entropy_full is -2; it lies between 0 and 25 nats"),
+        ({"x_jsd_full": 0.8}, r"x_jsd_full is 0\.8"),
         ({"x_top_ids": [1, 2]}, r"content\[1\]\.x_top_ids needs one id for each"),
     ):
         with pytest.raises(FormatError, match=message):

@@ -136,7 +136,7 @@ def test_a_folder_is_read_in_order(tmp_path: Path, chat: Any) -> None:
         (tmp_path / name).write_text(json.dumps(chat(None) | {"id": name}) + "\n")
     assert load_traces(tmp_path).rows["id"].to_list() == ["a.json", "b.jsonl"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no trace files; known endings: .jsonl"):
+    with pytest.raises(InputError, match=r"holds no trace files; known endings: .jsonl"):
         load_traces(tmp_path / "empty")
     with pytest.raises(InputError, match=r"missing\.jsonl' can't be opened: No such file"):
         load_traces(tmp_path / "missing.jsonl")
@@ -323,7 +323,7 @@ def test_several_choices_are_several_traces(chat: Any, token: Any) -> None:
 
 
 def test_limits(log: Path, tmp_path: Path) -> None:
-    with pytest.raises(LimitError, match="more than 300.*raise max_line_bytes"):
+    with pytest.raises(LimitError, match=r"more than 300.*raise max_line_bytes"):
         report_of(log, max_line_bytes=300)
     with pytest.raises(LimitError, match="max_line_bytes"):
         report_of(log, max_line_bytes=300, batch_bytes=100)

@@ -1,7 +1,7 @@
 """Scores that Hugging Face ``generate`` returned, saved as safetensors: full distributions.
 
 Tensors: ``scores`` or ``logits``, [T, V], [B, T, V] or [T, B, V], or one ``scores.{t}``, [V] or
-[B, V], a step; ``sequences`` [T'] or [B, T'], token ids, of which the last T are the generated ones.
+[B, V], a step; ``sequences`` [T'] or [B, T'], token ids, of which the last T are generated.
 The 20 most likely tokens are kept; entropy and divergence are exact, over all V.
 
     out = model.generate(..., output_scores=True, return_dict_in_generate=True)
