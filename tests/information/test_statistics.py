@@ -1,4 +1,4 @@
-"""One-pass statistics of logits: against float64 formulas, in every dtype, layout and device path."""
+"""One-pass statistics of logits: against float64 formulas, in every dtype, layout and device."""
 
 import numpy as np
 import pytest
@@ -255,7 +255,7 @@ def test_broken_rows_are_named(torch_kind, kind):
 
 def test_bad_targets_and_shapes():
     z = np.zeros((2, 4))
-    with pytest.raises(InputError, match="row 1 is -100.*padding"):
+    with pytest.raises(InputError, match=r"row 1 is -100.*padding"):
         token_statistics(z, [0, -100])
     with pytest.raises(InputError, match=r"row 0 is 4.*\[0, 4\)"):
         token_statistics(torch.tensor(z), torch.tensor([4, 0]))

@@ -87,13 +87,13 @@ def _tile_sums(
     tile: Array, n: int, top: Any, inverse_temperature: Any, floor: Any
 ) -> tuple[float, float, float]:
     """Sums of e, e z and e z^2 with e = exp(z), z = (x - top) / T, raised to the floor."""
-    s = tile.dtype.type(0.0)
-    t = tile.dtype.type(0.0)
-    u = tile.dtype.type(0.0)
+    zero = tile.dtype.type(0.0)
+    s = t = u = zero
     for j in range(n):
         z = (tile[j] - top) * inverse_temperature
         z = floor if z < floor else z  # nan stays nan
         e = exponential(z)
+        e = zero if z <= floor else e
         s += e
         ez = e * z
         t += ez

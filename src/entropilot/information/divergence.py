@@ -115,7 +115,7 @@ def js_share(a: Array, b: Array) -> Array:
         js(a, b) = [a ln(2a / (a + b)) + b ln(2b / (a + b))] / 2
                  = (a + b) / 4 * [ln(1 - d^2) + 2 d atanh(d)],   d = (a - b) / (a + b)
 
-    The second form loses no digits where a and b are close.
+    The second form loses no digits where a and b are close; it is used for |d| < 1/2.
 
     Args:
         a: [...] probabilities.
@@ -130,11 +130,14 @@ def js_share(a: Array, b: Array) -> Array:
     """
     xp = namespace(a, b)
     total = a + b
-    both = (a > 0) & (b > 0)
-    safe = xp.where(both, total, xp.ones_like(total))
-    d = xp.where(both, (a - b) / safe, xp.zeros_like(total))
-    shared = 0.25 * total * (xp.log1p(-d * d) + 2 * d * xp.arctanh(d))
-    return xp.where(both & (abs(d) < 1), shared, 0.5 * LN2 * total)
+    one, zero = xp.ones_like(total), xp.zeros_like(total)
+    d = (a - b) / xp.where(total > 0, total, one)
+    is_near = abs(d) < 0.5
+    d = xp.where(is_near, d, zero)
+    near = 0.25 * total * (xp.log1p(-d * d) + 2 * d * xp.arctanh(d))
+    log_total = log_or_zero(total)
+    far = a * (log_or_zero(a) - log_total) + b * (log_or_zero(b) - log_total)
+    return xp.where(is_near, near, 0.5 * (LN2 * total + far))
 
 
 @measure

@@ -227,7 +227,7 @@ def _tiled(logits: Any, labels: Any, temperature: float, n: int, previous: bool)
     count = rows.shape[0]
     result = torch.full((6, count), torch.nan, dtype=torch.float64, device=logits.device)
     wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    floor = -700.0 if wide == torch.float64 else -87.0
+    floor = -746.0 if wide == torch.float64 else -104.0  # exp is 0, the product finite
     step = max(1, _GPU_TILE_BYTES // (n * (8 if wide == torch.float64 else 4)))
     for start in range(0, count, step):
         part = slice(start, start + step)
@@ -257,7 +257,7 @@ def _tiled_jsd(rows: Any, result: Any, temperature: float, n: int) -> Any:
     """Divergence of each row to the one before, in tiles; nan at the first."""
     torch = sys.modules["torch"]
     wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
-    floor = -700.0 if wide == torch.float64 else -87.0
+    floor = -746.0 if wide == torch.float64 else -104.0  # exp is 0, the product finite
     step = max(2, _GPU_TILE_BYTES // (4 * n * (8 if wide == torch.float64 else 4)))
     jsd = torch.full_like(result[JSD], torch.nan)
     shift = result[LOG_SUM][:, None].to(wide)

@@ -176,7 +176,7 @@ def entropy_topk(
         listed.check_renormalisable()
         mass = listed.proper.sum(-1)
         share = listed.proper / mass[..., None]
-        return listed.returned(-(share * log_or_zero(share)).sum(-1).clip(0.0))
+        return listed.returned((-_plogp(share).sum(-1)).clip(0.0))
     tail = (1.0 - listed.known.sum(-1)).clip(0.0)
     head = -_plogp(listed.known).sum(-1)
     lump = (head - _plogp(tail)).clip(0.0)
