@@ -25,6 +25,7 @@ import numpy as np
 from entropilot.errors import ConfigurationError, InputError, unknown_name
 from entropilot.information._backend import (
     Array,
+    accumulator,
     as_float,
     first_row,
     is_torch,
@@ -273,7 +274,10 @@ class _Listed:
         logprobs = as_float(logprobs)
         self._dtype = logprobs.dtype
         xp = namespace(logprobs)
-        lp = logprobs.double() if is_torch(logprobs) else logprobs.astype(np.float64)
+        if is_torch(logprobs):
+            lp = logprobs.to(accumulator(logprobs))
+        else:
+            lp = logprobs.astype(np.float64)
         if lp.ndim == 0:
             raise InputError(
                 "logprobs is a single number; the last axis must hold the alternatives"
