@@ -3,8 +3,8 @@
     python benchmarks/topk_divergence.py [--steps 1000000] [--k 20] [--repeats 3]
 
 One thread, CPU seconds, median of the repeats. The rival aligns two lists over their union in
-Python and calls ``scipy.spatial.distance.jensenshannon`` (which returns the square root of the divergence)
-and ``scipy.stats.entropy``; it is measured on a subset and scaled. Both results are compared.
+Python and calls ``scipy.spatial.distance.jensenshannon`` (which returns the square root of the
+divergence) and ``scipy.stats.entropy``; it is measured on a subset and scaled. Both are compared.
 """
 
 import argparse

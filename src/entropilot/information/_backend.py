@@ -75,7 +75,7 @@ def pair(first: object, second: object) -> tuple[Array, Array]:
 
 
 def accumulator(value: Any) -> Any:
-    """The dtype in which sums of a tensor are kept: float64, except on Apple GPUs, which lack it."""
+    """The dtype for sums of a tensor: float64, except on Apple GPUs, which lack it."""
     torch = sys.modules["torch"]
     return torch.float32 if value.device.type == "mps" else torch.float64
 
