@@ -1,5 +1,22 @@
 """Information measures and statistics of samples: arrays in, arrays of the same kind out."""
 
+from entropilot.information.answers import (
+    answer_entropy,
+    answer_entropy_of_groups,
+    majority_at_k,
+    token_entropy_mean,
+)
+from entropilot.information.growth import (
+    GrowthShape,
+    circuits,
+    fit_two_circuits,
+    growth_shape,
+)
+from entropilot.information.instance_scaling import (
+    InstanceFit,
+    InstancePrediction,
+    fit_instances,
+)
 from entropilot.information.intervals import (
     BootstrapInterval,
     clopper_pearson,
@@ -7,7 +24,28 @@ from entropilot.information.intervals import (
     cluster_bootstrap_of,
     wilson,
 )
-from entropilot.information.odds import MantelHaenszel, mantel_haenszel
+from entropilot.information.odds import (
+    MantelHaenszel,
+    mantel_haenszel,
+)
+from entropilot.information.pass_at_k import (
+    PassCurve,
+    crossing_k,
+    pass_at_k,
+    pass_at_k_curve,
+    pass_at_k_difference,
+    pass_at_k_interval,
+)
+from entropilot.information.pass_until import (
+    PassUntilResult,
+    TaskRate,
+    above_chance,
+    instance_rates,
+    pass_until,
+    pu_from_counts,
+    stack_results,
+    task_pu,
+)
 from entropilot.information.ranking import (
     AucInterval,
     Buckets,
@@ -19,22 +57,97 @@ from entropilot.information.ranking import (
     roc_curve,
     spearman,
 )
+from entropilot.information.samples import (
+    SampleCounts,
+    compare_settings,
+    count_samples,
+    match_problems,
+)
+from entropilot.information.scaling import (
+    ScalingFit,
+    fit_task_scaling,
+    fit_task_scaling_counts,
+    log_minus_log,
+    pass_rate,
+)
+from entropilot.information.support import (
+    SupportMonitor,
+    expected_support,
+    null_support,
+    sign_test,
+    support_category,
+    support_dynamics,
+    support_metrics,
+    support_threshold,
+)
+from entropilot.information.tilting import (
+    beta_for_reward,
+    nsr_bound,
+    tilt,
+    tilt_entropy_derivative,
+)
 
 __all__ = [
     "AucInterval",
     "BootstrapInterval",
     "Buckets",
+    "GrowthShape",
+    "InstanceFit",
+    "InstancePrediction",
     "MantelHaenszel",
+    "PassCurve",
+    "PassUntilResult",
     "RocCurve",
+    "SampleCounts",
+    "ScalingFit",
+    "SupportMonitor",
+    "TaskRate",
+    "above_chance",
+    "answer_entropy",
+    "answer_entropy_of_groups",
     "auc",
     "auc_interval",
+    "beta_for_reward",
+    "circuits",
     "clopper_pearson",
     "cluster_bootstrap",
     "cluster_bootstrap_of",
+    "compare_settings",
+    "count_samples",
+    "crossing_k",
     "delong",
     "equal_count_buckets",
+    "expected_support",
+    "fit_instances",
+    "fit_task_scaling",
+    "fit_task_scaling_counts",
+    "fit_two_circuits",
+    "growth_shape",
+    "instance_rates",
+    "log_minus_log",
+    "majority_at_k",
     "mantel_haenszel",
+    "match_problems",
+    "nsr_bound",
+    "null_support",
+    "pass_at_k",
+    "pass_at_k_curve",
+    "pass_at_k_difference",
+    "pass_at_k_interval",
+    "pass_rate",
+    "pass_until",
+    "pu_from_counts",
     "roc_curve",
+    "sign_test",
     "spearman",
+    "stack_results",
+    "support_category",
+    "support_dynamics",
+    "support_metrics",
+    "support_threshold",
+    "task_pu",
+    "tilt",
+    "tilt_entropy_derivative",
+    "token_entropy_mean",
     "wilson",
 ]

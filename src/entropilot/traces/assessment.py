@@ -62,7 +62,9 @@ class Timing:
     """Early peaks against late peaks at comparable size."""
 
     cells: tuple[TimingCell, ...]
-    odds_ratio: Interval | None  # Mantel-Haenszel, right given early against late, stratified by fifth
+    odds_ratio: (
+        Interval | None
+    )  # Mantel-Haenszel, right given early against late, stratified by fifth
     n_corrective: int  # high, early, right
     n_destructive: int  # high, late, wrong
     n_stable_wrong: int  # low quarter and wrong
@@ -97,7 +99,9 @@ class Replay:
 class GroupView:
     """Problems with several samples."""
 
-    frame: pl.DataFrame  # group, n, n_right, answer_entropy, majority_answer, majority_share, majority_right
+    frame: (
+        pl.DataFrame
+    )  # group, n, n_right, answer_entropy, majority_answer, majority_share, majority_right
     pass_at_k: tuple[tuple[int, Interval], ...]  # (k, estimate), bootstrap over groups
     majority_accuracy: Interval | None
     answer_entropy_auc: Interval | None  # answer entropy against the group's majority being wrong

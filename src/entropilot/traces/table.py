@@ -86,9 +86,7 @@ class Vocabulary:
     token_id: NDArray[np.int64]  # [W] the model's own id, -1 where the log names none
 
     @classmethod
-    def from_pieces(
-        cls, pieces: Sequence[bytes], token_id: ArrayLike | None = None
-    ) -> Vocabulary:
+    def from_pieces(cls, pieces: Sequence[bytes], token_id: ArrayLike | None = None) -> Vocabulary:
         """Build from texts, and the model's ids where they are known.
 
         Example:
@@ -136,7 +134,9 @@ class Tokens:
     top_piece: NDArray[np.int32]  # [N, K]
     top_logprob: NDArray[np.float32]  # [N, K] nats
     n_top: NDArray[np.int16]  # [N] entries of the top-k proper; 0 where the source gives none
-    entropy: NDArray[np.float32] | None = None  # [N] over the full vocabulary, where the source knew
+    entropy: NDArray[np.float32] | None = (
+        None  # [N] over the full vocabulary, where the source knew
+    )
     jsd: NDArray[np.float32] | None = None  # [N] to the step before, full vocabulary; nan at t = 0
 
     def __len__(self) -> int:
