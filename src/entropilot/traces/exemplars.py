@@ -83,7 +83,8 @@ def add_exemplars(
 
     Args:
         old: what was chosen so far.
-        traces, frame: the new traces and their frame.
+        traces: the new traces.
+        frame: of the new traces.
         n_each: traces kept a criterion, >= 0; at most three times as many in all.
         max_tokens: tokens kept of one trace; a longer one is cut after them.
 

@@ -182,7 +182,7 @@ def _timing(rho: NDArray[np.float64]) -> pl.Series:
 
 
 @njit(cache=True, nogil=True)
-def _reduce(  # noqa: PLR0917 - compiled kernels take their arrays by position
+def _reduce(
     offsets: Any,
     n_top: Any,
     entropy: Any,
@@ -214,33 +214,33 @@ def _reduce(  # noqa: PLR0917 - compiled kernels take their arrays by position
         for t in range(a, b):
             k = min(k, n_top[t])
             h = entropy[t]
-            if h == h:
+            if not np.isnan(h):
                 h_sum += h
                 n_h += 1
                 if not h <= h_max:
                     h_max = h
-            if lower[t] == lower[t]:
+            if not np.isnan(lower[t]):
                 low_sum += lower[t]
                 up_sum += upper[t]
                 n_low += 1
             s = surprisal[t]
-            if s == s:
+            if not np.isnan(s):
                 s_sum += s
                 n_s += 1
                 if not s <= s_max:
                     s_max = s
             m = mass[t]
-            if m == m:
+            if not np.isnan(m):
                 m_sum += m
                 n_m += 1
                 if not m >= m_min:
                     m_min = m
             d = jsd[t]
-            if t > a and d == d:
+            if t > a and not np.isnan(d):
                 d_sum += d
                 n_d += 1
                 x = d + h
-                if x == x:
+                if not np.isnan(x):
                     if not x <= peaks[0]:
                         peaks[0] = x
                         peak_token = t - a
@@ -286,13 +286,13 @@ def _reduce(  # noqa: PLR0917 - compiled kernels take their arrays by position
             start, stop = step_start[s_index], step_stop[s_index]
             if peak_token >= 0 and start <= a + peak_token < stop:
                 out[_INT0 + 4, i] = s_index - first
-            if start < stop and entropy[start] == entropy[start]:
+            if start < stop and not np.isnan(entropy[start]):
                 first_sum += entropy[start]
                 n_first += 1
             phase = step_phase[s_index]
             if phase > 0:
                 for t in range(start, stop):
-                    if entropy[t] == entropy[t]:
+                    if not np.isnan(entropy[t]):
                         phase_sum[phase] += entropy[t]
                         phase_n[phase] += 1
         for phase in range(1, 3):
@@ -311,13 +311,13 @@ def _reduce_full(offsets: Any, entropy: Any, jsd: Any, out: Any) -> None:
         h_max = peak = np.nan
         for t in range(a, b):
             h = float(entropy[t])
-            if h == h:
+            if not np.isnan(h):
                 total += h
                 n += 1
                 if not h <= h_max:
                     h_max = h
                 x = float(jsd[t]) + h
-                if t > a and x == x and not x <= peak:
+                if t > a and not np.isnan(x) and not x <= peak:
                     peak = x
         if n:
             out[0, i] = total / n

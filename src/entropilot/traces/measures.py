@@ -64,7 +64,7 @@ def token_measures(traces: Traces, vocab_size: int = 0, lam: float = 1.0) -> Tok
         ``TokenMeasures``.
 
     Raises:
-        InputError: listed probabilities exceed 1, or look like probabilities in place of logarithms.
+        InputError: the listed probabilities of a token exceed 1; names trace and step.
 
     Example:
         >>> from entropilot.traces.table import empty_traces
@@ -104,7 +104,7 @@ def _surprisal(logprob: NDArray[np.float32]) -> tuple[Floats, int]:
             n_impossible += 1
             out[i] = np.nan
         else:
-            out[i] = max(-value, 0.0) if value == value else np.nan
+            out[i] = np.nan if np.isnan(value) else max(-value, 0.0)
     return out, n_impossible
 
 

@@ -59,10 +59,10 @@ def _gather(source: Any, offsets: Any, piece: Any, out: Any) -> None:
 
 
 def character_starts(text: bytes) -> NDArray[np.int64]:
-    """Byte at which each character starts, and the length of the text at the end.
+    r"""Byte at which each character starts, and the length of the text at the end.
 
     Example:
-        >>> character_starts("aé".encode() + b"\\xff").tolist()
+        >>> character_starts("aé".encode() + b"\xff").tolist()
         [0, 1, 3, 4]
     """
     try:
@@ -76,7 +76,7 @@ def character_starts(text: bytes) -> NDArray[np.int64]:
 
 
 def bytes_to_characters(text: bytes, positions: ArrayLike) -> NDArray[np.int64]:
-    """Character that holds the byte at each position; the end of the text is the last character + 1.
+    """Character that holds the byte at each position; the end of the text is one past the last.
 
     Example:
         >>> bytes_to_characters("aéb".encode(), [0, 1, 2, 3, 4]).tolist()
@@ -139,7 +139,7 @@ def step_spans(traces: Traces, unit: str = "characters") -> NDArray[np.int64]:
 
 
 def step_texts(traces: Traces, trace: int) -> list[bytes]:
-    """The texts of the steps of one trace; joined they are the trace, byte for byte.
+    r"""The texts of the steps of one trace; joined they are the trace, byte for byte.
 
     Raises:
         InputError: the traces are not split yet.
@@ -149,9 +149,9 @@ def step_texts(traces: Traces, trace: int) -> list[bytes]:
         >>> from entropilot.traces.steps import split_steps
         >>> one = Traces(trace_rows({}, 1), Tokens(np.array([0, 2]), np.array([0, 1], np.int32),
         ...     np.zeros(2, np.float32), np.zeros((2, 0), np.int32), np.zeros((2, 0), np.float32),
-        ...     np.zeros(2, np.int16)), Vocabulary.from_pieces([b"a\\n", b"b"]))
+        ...     np.zeros(2, np.int16)), Vocabulary.from_pieces([b"a\n", b"b"]))
         >>> step_texts(split_steps(one, "line"), 0)
-        [b'a\\n', b'b']
+        [b'a\n', b'b']
     """
     steps = traces.steps
     if steps is None:

@@ -2,8 +2,8 @@
 
 A ``Summary`` holds one row of numbers a trace, integer histograms of the tokens, what the reader
 counted, and a bounded choice of whole traces. ``merge`` is associative and commutative up to the
-order of rows, and ``empty_summary`` is its unit: summaries of any shards, merged in any order, equal
-the summary of the whole, bit for bit (compare them with ``equal_summaries``).
+order of rows, and ``empty_summary`` is its unit: summaries of any shards, merged in any order,
+equal the summary of the whole, bit for bit (compare them with ``equal_summaries``).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Summary:
     frame: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FRAME_SCHEMA))
     histograms: MappingProxyType[str, NDArray[np.int64]] = field(default_factory=_no_histograms)
     counts: MappingProxyType[str, int] = field(default_factory=_no_counts)
-    report: ReadReport = ReadReport()
+    report: ReadReport = field(default_factory=ReadReport)
     exemplars: Exemplars = field(default_factory=no_exemplars)
 
     def __len__(self) -> int:
@@ -194,9 +194,7 @@ def merge_summaries(parts: Iterable[Summary]) -> Summary:
             histograms=_add(whole.histograms, part.histograms),
             counts=_add(whole.counts, part.counts),
             report=_add_reports(whole.report, part.report),
-            exemplars=merge_exemplars(
-                whole.exemplars, part.exemplars, whole.settings.n_exemplars
-            ),
+            exemplars=merge_exemplars(whole.exemplars, part.exemplars, whole.settings.n_exemplars),
         )
     frame = _stack([part.frame for part in parts])
     return replace(whole, frame=frame)
@@ -216,10 +214,11 @@ def canonical_summary(summary: Summary) -> Summary:
     others = [name for name in frame.columns if name not in first]
     repeated = frame.height and frame.select(pl.struct(first).is_duplicated().any()).item()
     frame = frame.sort(*first, *(others if repeated else ()), nulls_last=True)
+    repeats = duplicate_ids(summary)["n"].to_list()
     report = replace(
         summary.report,
         formats=MappingProxyType(dict(sorted(summary.report.formats.items()))),
-        duplicate_ids=duplicate_ids(summary)["n"].sum() - duplicate_ids(summary).height,
+        duplicate_ids=sum(repeats) - len(repeats),
     )
     exemplars = canonical_exemplars(summary.exemplars)
     return replace(summary, frame=frame, report=report, exemplars=exemplars)
@@ -309,7 +308,7 @@ def _count(
     last = counts.size - 1
     for i in range(values.size):
         x = values[i]
-        if x == x:
+        if not np.isnan(x):
             counts[int(min(max((x - low) * scale, 0.0), float(last)))] += 1
 
 
