@@ -22,8 +22,8 @@ from entropilot.traces.offsets import character_starts
 MARKERS: Final = (
     "Wait", "Hmm", "Hold on", "Alternatively", "But", "However", "Actually", "So", "Therefore",
     "Thus", "Hence", "Now", "Next", "Then", "First", "Second", "Third", "Finally", "Let me",
-    "Let's", "Okay", "Ok", "Alright", "Maybe", "Perhaps", "Another", "Again", "No", "Yes", "In summary",
-    "To verify", "Step",
+    "Let's", "Okay", "Ok", "Alright", "Maybe", "Perhaps", "Another", "Again", "No", "Yes",
+    "In summary", "To verify", "Step",
 )  # fmt: skip
 
 _SPACE: Final = b" \t\r\n\v\f"
@@ -35,24 +35,29 @@ _SENTENCE_END: Final = re.compile(
     rb"[.?!]+[\"')\]*_]{0,8}(?=\s)|(?:" + "|".join("。！？").encode() + rb")"
 )
 
-_TOOL_BLOCKS: Final = (
-    (rb"<tool_call>", (b"</tool_call>",)),
-    (rb"<tool_response>", (b"</tool_response>",)),
-    (rb"<tool_code>", (b"</tool_code>",)),
-    (rb"<function_call>", (b"</function_call>",)),
-    (rb"<function=[^<>\n]{1,80}>", (b"</function>",)),
-    (rb"<search>", (b"</search>",)),
-    (rb"<result>", (b"</result>",)),
-    (rb"<information>", (b"</information>",)),
-    (rb"<python>", (b"</python>",)),
-    (rb"```tool[^\n]{0,80}\n", (b"\n```",)),
-    (rb"<\|python_tag\|>", (b"<|eom_id|>", b"<|eot_id|>")),
-    (rb"<\|tool_call\|>", (b"<|/tool_call|>", b"<|tool_response|>")),
-    (rb"<\|tool_calls_section_begin\|>", (b"<|tool_calls_section_end|>",)),
-    ("<｜tool▁calls▁begin｜>".encode(), ("<｜tool▁calls▁end｜>".encode(),)),
-    (rb"\[TOOL_CALLS\]", (b"\n", b"</s>")),
+_TOOL_BLOCKS: Final = (  # opening character, the rest of the opening, closings
+    (b"<", rb"tool_call>", (b"</tool_call>",)),
+    (b"<", rb"tool_response>", (b"</tool_response>",)),
+    (b"<", rb"tool_code>", (b"</tool_code>",)),
+    (b"<", rb"function_call>", (b"</function_call>",)),
+    (b"<", rb"function=[^<>\n]{1,80}>", (b"</function>",)),
+    (b"<", rb"search>", (b"</search>",)),
+    (b"<", rb"result>", (b"</result>",)),
+    (b"<", rb"information>", (b"</information>",)),
+    (b"<", rb"python>", (b"</python>",)),
+    (b"`", rb"``tool[^\n]{0,80}\n", (b"\n```",)),
+    (b"<", rb"\|python_tag\|>", (b"<|eom_id|>", b"<|eot_id|>")),
+    (b"<", rb"\|tool_call\|>", (b"<|/tool_call|>", b"<|tool_response|>")),
+    (b"<", rb"\|tool_calls_section_begin\|>", (b"<|tool_calls_section_end|>",)),
+    (b"<", "｜tool▁calls▁begin｜>".encode(), ("<｜tool▁calls▁end｜>".encode(),)),
+    (b"[", rb"TOOL_CALLS\]", (b"\n", b"</s>")),
 )
-_TOOL_OPEN: Final = re.compile(b"|".join(b"(" + block[0] + b")" for block in _TOOL_BLOCKS))
+# With a class in front the search skips the bytes that open nothing; then each block looks back.
+_TOOL_OPEN: Final = re.compile(
+    rb"[<`\[](?:"
+    + b"|".join(b"((?<=" + re.escape(first) + b")" + rest + b")" for first, rest, _ in _TOOL_BLOCKS)
+    + b")"
+)
 
 _REGEX_BYTES: Final = 1 << 20  # longest trace that a custom pattern is tried on
 _REGEX_SECONDS: Final = 30.0  # of matching for one log
@@ -167,7 +172,7 @@ def tool_cuts(text: bytes) -> list[int]:
     cuts: list[int] = []
     at = 0
     while found := _TOOL_OPEN.search(text, at):
-        closers = _TOOL_BLOCKS[(found.lastindex or 1) - 1][1]
+        closers = _TOOL_BLOCKS[(found.lastindex or 1) - 1][2]
         ends = [end + len(c) for c in closers if (end := text.find(c, found.end())) >= 0]
         at = min(ends, default=len(text))
         cuts += [found.start(), skip_space(text, at)]

@@ -207,7 +207,8 @@ def _byte_cuts(joined: TokenText, rule: str, options: _Options) -> Integers:
     if rule == "line":
         return cuts
     if rule == "blank-line":
-        return cuts[level == 2]
+        blank: Integers = cuts[level == 2]
+        return blank
     owner = np.searchsorted(joined.trace, cuts, side="right") - 1
     has_blank = np.bincount(owner[level == 2], minlength=n) > 0
     has_line = np.bincount(owner, minlength=n) > 0
@@ -222,7 +223,8 @@ def _each(joined: TokenText, traces: Integers, rule: Callable[[bytes], list[int]
 
 def _holding_token(joined: TokenText, cuts: Integers) -> Integers:
     """The token that holds the byte at each cut; cuts at the very end are beyond the last token."""
-    return np.searchsorted(joined.token[1:], cuts, side="right").astype(np.int64)
+    tokens: Integers = np.searchsorted(joined.token[1:], cuts, side="right").astype(np.int64)
+    return tokens
 
 
 def _peaks(traces: Traces, options: _Options) -> Integers:
