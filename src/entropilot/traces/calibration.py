@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.information.intervals import cluster_bootstrap_of, wilson
-from entropilot.traces.scores import Floats, clusters_of, folds_of
+from entropilot.traces.scores import FEWEST, Floats, clusters_of, folds_of
 
 BIN_SIZE: Final = 20  # labelled traces a bin, at least
 MOST_BINS: Final = 50
@@ -58,7 +58,7 @@ def calibrate(
         seed: of folds and bootstrap.
 
     Returns:
-        None when the scored labels are all equal, or all of one group.
+        None with fewer than ten right or ten wrong scored labels, or one group alone.
 
     Example:
         >>> score = np.arange(200.0)
@@ -68,7 +68,8 @@ def calibrate(
     """
     fitted = known & ~np.isnan(score)
     n = int(fitted.sum())
-    if n == 0 or wrong[fitted].all() or not wrong[fitted].any():
+    n_wrong = int(wrong[fitted].sum())
+    if min(n_wrong, n - n_wrong) < FEWEST:
         return None
     x, y, g = score[fitted], wrong[fitted], groups[fitted]
     folds = folds_of(g, seed)

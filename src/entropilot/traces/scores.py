@@ -12,6 +12,7 @@ from entropilot.errors import InputError
 
 Floats = NDArray[np.float64]
 N_FOLDS: Final = 5
+FEWEST: Final = 10  # right and wrong labels, each, below which nothing is fitted to them
 MOST_CLUSTERS: Final = 4000  # more groups than this are drawn in bundles
 
 
@@ -120,8 +121,8 @@ def check_comparable(frame: pl.DataFrame, force: bool = False) -> str | None:
         )
     raise InputError(
         f"{found}; entropies are bounded by ln k, so these can't be ranked together. Cut all to "
-        f"k = {min(k for k, _ in counts)} when reading (top_k), assess each k alone, or pass "
-        "force=True"
+        f"the smallest with truncate_top_k(traces, {min(k for k, _ in counts)}), assess each k "
+        "alone, or pass force=True"
     )
 
 

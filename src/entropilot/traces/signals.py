@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from entropilot.errors import InputError, unknown_name
 from entropilot.information.ranking import auc_interval, roc_curve
 from entropilot.traces.assessment import Interval, Signal
-from entropilot.traces.scores import Floats, folds_of, groups_of, labels_of, score_of
+from entropilot.traces.scores import FEWEST, Floats, folds_of, groups_of, labels_of, score_of
 
 #: Columns of the frame that are compared, in the order in which they are shown. All are read as
 #: "higher means wrong"; for the minimal probability the lower is the more suspicious, and its AUC
@@ -38,7 +38,6 @@ SIGNAL_LABELS: Final[dict[str, str]] = {
 }
 PREFIX_WINDOWS: Final = (10, 20, 50, 100)
 CANDIDATES: Final = ("entropy_mean", "instability_peak", "surprisal_mean")
-FEWEST: Final = 10  # right ones and wrong ones, below which no signal is chosen by its AUC
 N_RESAMPLES: Final = 2000
 
 
@@ -173,7 +172,7 @@ def choose_signal(frame: pl.DataFrame, signal: str = "auto", *, seed: int = 0) -
                 f"no trace has a value of {signal}; logs without log-probabilities have none. "
                 "Choose signal='auto' or 'n_tokens'"
             )
-        return Choice(signal, f"{signal_label(signal)} was asked for.", None)
+        return Choice(signal, f"{_title(signal)} was asked for.", None)
     present = [n for n in CANDIDATES if not np.isnan(score_of(frame, n)).all()]
     if not present:
         return None
@@ -184,7 +183,7 @@ def choose_signal(frame: pl.DataFrame, signal: str = "auto", *, seed: int = 0) -
     if min(n_wrong, n_right) < FEWEST or len(present) == 1:
         return Choice(
             present[0],
-            f"{signal_label(present[0])} ranks the traces: with {n_right} right and {n_wrong} "
+            f"{_title(present[0])} ranks the traces: with {n_right} right and {n_wrong} "
             f"wrong labels (at least {FEWEST} of each are needed) no signal can be chosen by how "
             "well it does.",
             None,
@@ -194,7 +193,7 @@ def choose_signal(frame: pl.DataFrame, signal: str = "auto", *, seed: int = 0) -
     held_out = _held_out_auc(scores, wrong, groups_of(frame)[has_label], seed)
     return Choice(
         best,
-        f"{signal_label(best)} ranks the traces: best AUC of {len(present)} candidates.",
+        f"{_title(best)} ranks the traces: best AUC of {len(present)} candidates.",
         held_out,
     )
 
@@ -229,6 +228,11 @@ def _signal(
     return Signal(
         name, signal_label(name), auc, found.n_right, found.n_wrong, roc, "; ".join(notes)
     )
+
+
+def _title(name: str) -> str:
+    label = signal_label(name)
+    return label[:1].upper() + label[1:]
 
 
 def _plain_auc(score: Floats, wrong: NDArray[np.bool_]) -> float:
