@@ -16,6 +16,7 @@ import polars as pl
 from entropilot.errors import InputError
 
 LONGEST_NUMBER: Final = 60  # characters; a longer run of digits is compared as text
+LONGEST_ANSWER: Final = 1000  # characters; a longer answer is prose and is not taken apart
 LARGEST_EXPONENT: Final = 300  # 1e999999999 would fill the memory as an exact integer
 TOLERANCE: Final = 1e-6  # relative; references are often rounded decimals
 
@@ -27,6 +28,8 @@ _SHORT_FRACTION = re.compile(r"\\[dt]?frac(\d)(\d)")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]*)\}")
 _SPACING = re.compile(r"\\(?:left|right|displaystyle)|\\[!,;: ]|[$\u20ac\u00a3]|~")
 _UNIT_SIGNS = re.compile(r"\s*(?:\\?%|\\?\^?\{?\\circ\}?|\u00b0)$")
+_BRACES = re.compile(r"\\boxed\{|[{}]")
+_BRACKETS = re.compile(r" ?([()\[\],]) ?")
 _MARKER = re.compile(r"####\s*(.+)")
 
 
@@ -43,15 +46,14 @@ def boxed(text: str) -> str | None:
         >>> boxed(r"so \boxed{\frac{1}{2}}.")
         '\\frac{1}{2}'
     """
-    end = len(text)
-    while (start := text.rfind(r"\boxed{", 0, end)) >= 0:
-        depth = 0
-        for position in range(start + 6, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[position], 0)
-            if depth == 0:
-                return text[start + 7 : position]
-        end = start
-    return None
+    opened: list[int] = []  # where the inside of each open brace starts; -1 for a plain brace
+    last, inside = -1, None
+    for mark in _BRACES.finditer(text):
+        if mark.group() != "}":
+            opened.append(mark.end() if len(mark.group()) > 1 else -1)
+        elif opened and (start := opened.pop()) > last:
+            last, inside = start, text[start : mark.start()]
+    return inside
 
 
 def normalise_answer(text: str) -> str:
@@ -77,6 +79,9 @@ def normalise_answer(text: str) -> str:
         text = inside
     elif marks := _MARKER.findall(text):
         text = marks[-1]
+    text = " ".join(text.split())
+    if len(text) > LONGEST_ANSWER:
+        return text.casefold()
     text = _FRACTION.sub(r"(\1)/(\2)", text)
     text = _SHORT_FRACTION.sub(r"\1/\2", text)
     text = _TEXT_COMMAND.sub(r"\1", text)
@@ -86,7 +91,7 @@ def normalise_answer(text: str) -> str:
     number = _as_number(text.replace("(", "").replace(")", "").replace(" ", ""))
     if number is not None:
         return str(number)
-    text = re.sub(r"\s+", " ", text).strip().casefold()
+    text = _BRACKETS.sub(r"\1", " ".join(text.split())).casefold()
     return re.sub(r"^(?:a|an|the) ", "", text).strip(" \"'`*_.,;:")
 
 
