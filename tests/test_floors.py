@@ -71,13 +71,17 @@ def test_no_module_imports_a_private_name_of_another_package(path: Path) -> None
             package = tuple((node.module or "").split(".")[1:])
             if package[: len(own)] == own and own:
                 continue
-            private = [a.name for a in node.names if a.name.startswith("_") and a.name != "__version__"]
+            private = [
+                a.name for a in node.names if a.name.startswith("_") and a.name != "__version__"
+            ]
             assert not private, f"{path} imports {private} from {node.module}"
 
 
 def loaded_by(statement: str) -> set[str]:
     code = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     return {line.partition(".")[0] for line in output.stdout.splitlines()}
 
 

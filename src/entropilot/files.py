@@ -31,7 +31,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes a private file; the result is an ordinary one
+        temporary.chmod(
+            0o666 & ~umask
+        )  # mkstemp makes a private file; the result is an ordinary one
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -71,7 +71,7 @@ class Store:
     def add(self, slug: str, scale: Scale, run: SeedRun) -> StudyRun:
         """Store one more seed; the same seed again replaces what it measured before."""
         kept = [old for old in self.own(slug, scale).seeds if old.seed != run.seed]
-        whole = StudyRun(slug, scale, __version__, tuple([*kept, run]))
+        whole = StudyRun(slug, scale, __version__, (*kept, run))
         text = msgspec.json.format(msgspec.json.encode(whole, order="deterministic"), indent=1)
         write_atomically(self.path(slug, scale), text)
         return whole

@@ -68,8 +68,8 @@ def as_markdown(rows: list[StudyRow]) -> str:
     lines = [
         "# Results",
         "",
-        "Each row is one paper's central claim, measured again by `entropilot study run`. This page is "
-        "written by `entropilot study table --write RESULTS.md` from stored measurements; "
+        "Each row is one paper's central claim, measured again by `entropilot study run`. This "
+        "page is written by `entropilot study table --write RESULTS.md` from stored measurements; "
         "a claim that does not hold stays in.",
         "",
         "| study | paper | scale | seeds | verdict |",
