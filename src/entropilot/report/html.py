@@ -1,7 +1,8 @@
-"""The report as one HTML file that needs nothing else: pictures, table, trace viewer, style and script.
+"""The report as one HTML file that needs nothing else: pictures, table, viewer, style, script.
 
-Safe against what models write: every text is escaped or reaches the page through ``textContent``, hidden
-characters become symbols, and a Content-Security-Policy allows one style sheet and one script, by hash.
+Safe against what models write: every text is escaped or reaches the page through ``textContent``,
+hidden characters become symbols, and a Content-Security-Policy allows one style sheet and one
+script, by hash.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -19,7 +20,7 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from entropilot.report import figures, sentences, wording
+from entropilot.report import curves, figures, sentences, wording
 from entropilot.report.payload import flagged_columns, script_json, views_payload
 from entropilot.report.tokens import LEVELS, TokenMeasures, TraceView, span_levels, trace_view
 from entropilot.report.visible import prose, visible
@@ -58,7 +59,10 @@ class Reading(Protocol):
 
 @dataclass(frozen=True)
 class Meta:
-    """What stands at the edges of a report. Time and version come in, so that a report can be remade."""
+    """What stands at the edges of a report.
+
+    Time and version come in, so that the same report can be made again.
+    """
 
     title: str = "Trace report"
     made: str = ""  # date and time, for reading
@@ -176,9 +180,9 @@ def _pictures(assessment: Assessment) -> dict[str, Markup]:
     groups = assessment.groups
     if groups is not None:
         mixed = groups.frame.height - groups.n_all_right - groups.n_all_wrong
-        made["group-bar"] = figures.group_bar(groups.n_all_right, mixed, groups.n_all_wrong)
+        made["group-bar"] = curves.group_bar(groups.n_all_right, mixed, groups.n_all_wrong)
         if groups.pass_at_k:
-            made["pass"] = figures.pass_at_k(groups)
+            made["pass"] = curves.pass_at_k(groups)
     return made
 
 
@@ -199,7 +203,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        figures=figures, sentences=sentences, span_levels=span_levels, zip=zip
+        curves=curves, figures=figures, sentences=sentences, span_levels=span_levels, zip=zip
     )
     environment.filters.update(
         count=wording.count,

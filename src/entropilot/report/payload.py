@@ -14,7 +14,7 @@ import polars as pl
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from entropilot.report.figures import pooled
+from entropilot.report.curves import pooled
 from entropilot.report.tokens import LEVELS, TraceView, shown_ranges
 from entropilot.report.visible import visible
 from entropilot.report.wording import known
@@ -48,8 +48,8 @@ def flagged_columns(flagged: pl.DataFrame, shown: Sequence[str]) -> dict[str, An
         shown: ids of the traces that the page holds in full, as they are displayed.
 
     Returns:
-        ``id`` list; ``group``, ``timing`` and ``reason`` as {"values", "at"}; ``correct`` 1, 0 or -1;
-        numbers as whole thousandths or null; ``view`` place among the shown traces or -1.
+        ``id`` list; ``group``, ``timing`` and ``reason`` as {"values", "at"}; ``correct`` 1, 0
+        or -1; numbers as whole thousandths or null; ``view`` place among the shown traces or -1.
     """
     names = [visible(name or "", limit=200) for name in flagged["id"]]
     place = {name: i for i, name in reversed(list(enumerate(shown)))}
@@ -95,7 +95,7 @@ def _view(view: TraceView, cap: int, texts: dict[str, int]) -> dict[str, Any]:
         "surprisal": _thousandths(view.surprisal[tokens]),
         "divergence": _thousandths(view.divergence[tokens]),
         "instability": _thousandths(view.instability[tokens]),
-        # per token: text, probability in hundredths of a percent, text, probability ...; the taken one by its place
+        # a token: text, probability in hundredths of a percent, text, probability and so on
         "alternatives": [
             [
                 n

@@ -1,4 +1,4 @@
-"""What each picture says, as a sentence: computed, so that it is never more than the numbers allow."""
+"""What each picture says, as a sentence: computed, and never more than the numbers allow."""
 
 from __future__ import annotations
 
@@ -121,7 +121,8 @@ def chosen(found: Replay) -> str:
     cut = estimate(found.threshold) if found.threshold else decimal(found.chosen.threshold)
     acts = {"route": "hands over", "drop": "drops"}.get(found.policy, "stops")
     return (
-        f"Marked: threshold {cut}{unit(found.signal)} {acts} {percent(found.chosen.share)} of the traces, saves "
+        f"Marked: threshold {cut}{unit(found.signal)} {acts} {percent(found.chosen.share)} "
+        f"of the traces, saves "
         f"{percent(found.chosen.tokens_saved)} of the tokens, "
         f"accuracy {estimate(found.chosen.accuracy, share=True)}."
     )

@@ -1,7 +1,7 @@
 """Small pieces of SVG: elements, scales, axes.
 
-Pictures carry classes and no colours; the page's style sheet colours them, so that one picture works in
-light, in dark and on paper. Text inside is escaped like any text.
+Pictures carry classes and no colours; the page's style sheet colours them, so that one picture
+works in light, in dark and on paper. Text inside is escaped like any text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-WIDTH: Final = 360.0  # of every picture, in the units of its text size; about a phone's width
+from entropilot.traces.assessment import Interval
+
+WIDTH: Final = 320.0  # of every picture, in the units of its text size; a small phone's width
 _names = {"class_": "class"}
 
 
@@ -178,3 +180,49 @@ def picture(key: str, title: str, description: str, height: float, *parts: str) 
         viewBox=f"0 0 {number(WIDTH)} {number(height)}",
         aria_labelledby=f"{key}-title {key}-desc",
     )
+
+
+def whisker(plot: Plot, x: float, interval: Interval) -> Markup:
+    """An interval as a whisker at one place, in picture units across."""
+    low, high = number(plot.y(interval.low)), number(plot.y(interval.high))
+    a, b = number(x - 4), number(x + 4)
+    data = f"M{number(x)} {low}V{high}M{a} {low}H{b}M{a} {high}H{b}"
+    return element("path", class_="whisker", d=data)
+
+
+def dot(x: float, y: float, kind: str) -> Markup:
+    """A dot, in picture units."""
+    return element("circle", class_=f"dot {kind}", cx=x, cy=y, r=4.0)
+
+
+def writer(ends: tuple[float, float]) -> Callable[[float], str]:
+    """How to write numbers between two ends, with no more decimals than they need.
+
+    Example:
+        >>> writer((0.0, 4.5))(2.0), writer((0.0, 3000.0))(1200.0)
+        ('2.0', '1,200')
+    """
+    span = ends[1] - ends[0]
+    digits = 0 if span > 10 else 1 if span > 1 else 2
+    return lambda value: f"{value:,.{digits}f}"
+
+
+def ceiling(value: object) -> float:
+    """The next half above a number; 1 where there is none.
+
+    Example:
+        >>> ceiling(3.2), ceiling(None)
+        (3.5, 1.0)
+    """
+    known = isinstance(value, int | float) and math.isfinite(value) and value > 0
+    return math.ceil(float(value) * 2) / 2 if known and isinstance(value, int | float) else 1.0
+
+
+def share_ceiling(values: Iterable[float]) -> float:
+    """The next tenth above some shares, at most 1.
+
+    Example:
+        >>> share_ceiling([0.12, 0.31]), share_ceiling([])
+        (0.4, 0.1)
+    """
+    return min(1.0, math.ceil(max([*values, 0.1]) * 10 - 1e-9) / 10)

@@ -1,4 +1,4 @@
-"""One trace made ready to be looked at: whole characters, the measures of each token, its alternatives.
+"""One trace made ready to be looked at: whole characters, measures of each token, alternatives.
 
 Legend: T tokens of the trace, k alternatives shown.
 """
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from entropilot.report.visible import Span, spans, visible
 from entropilot.traces.table import Traces
 
-#: Upper edges of the colour levels, in nats; level 0 is left uncoloured. They are fixed, so that colours
-#: mean the same in every report.
+#: Upper edges of the colour levels, in nats; level 0 is left uncoloured. They are fixed, so that
+#: colours mean the same in every report.
 LEVELS: Final[dict[str, tuple[float, ...]]] = {
     "entropy": (0.05, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 2.5),
     "surprisal": (0.05, 0.2, 0.5, 1.0, 1.5, 2.5, 4.0, 6.0),
@@ -26,7 +26,7 @@ TEXT_LIMIT: Final = 6000  # characters of a prompt, reference or answer that a r
 
 
 class TokenMeasures(Protocol):
-    """Measures of every token of a set of traces, in the order of its flat token table; all in nats."""
+    """Measures of every token of a set of traces, in the order of its token table; nats."""
 
     @property
     def entropy(self) -> NDArray[Any]:
@@ -130,7 +130,7 @@ def span_levels(view: TraceView, measure: str = "entropy") -> list[int]:
 
 
 def shown_ranges(n_tokens: int, peak: int | None, cap: int) -> tuple[tuple[int, int], ...]:
-    """The token ranges that a report shows of a long trace: its start, and the surroundings of its peak.
+    """Token ranges that a report shows of a long trace: its start, and what surrounds its peak.
 
     Example:
         >>> shown_ranges(100, 5, 200), shown_ranges(1000, 50, 200), shown_ranges(1000, 700, 200)
@@ -196,7 +196,7 @@ def _alternatives(traces: Traces, token: int, most: int) -> tuple[Alternative, .
 
 
 def piece_text(piece: bytes) -> str:
-    r"""Text of one token alone, with spaces made visible; bytes that are no character as hexadecimal.
+    r"""Text of one token alone: spaces made visible, bytes that are no character in hexadecimal.
 
     Example:
         >>> piece_text(b" the"), piece_text(b"\xf0\x9f"), piece_text(b"")

@@ -1,8 +1,8 @@
 """Make hidden characters visible: what a model wrote is shown, never obeyed.
 
-Control codes, ANSI escapes, bidi controls, odd spaces and unassigned code points become symbols, so that a
-browser, a terminal or a Markdown viewer has nothing left to act on. Joins are on bytes: a character that a
-model wrote in several tokens stays one character.
+Control codes, ANSI escapes, bidi controls, odd spaces and unassigned code points become symbols, so
+that a browser, a terminal or a Markdown viewer has nothing left to act on. Joins are on bytes: a
+character that a model wrote in several tokens stays one character.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def spans(pieces: Sequence[bytes], *, limit: int = 600) -> list[Span]:
         limit: longest text of a span, in characters.
 
     Example:
-        >>> spans([b"ok ", b"\xf0\x9f", b"\x98\x80", b"!"])
-        [Span(text='ok ', first=0, last=0), Span(text='😀', first=1, last=2), Span(text='!', first=3, last=3)]
+        >>> [tuple(span) for span in spans([b"ok ", b"\xf0\x9f", b"\x98\x80", b"!"])]
+        [('ok ', 0, 0), ('😀', 1, 2), ('!', 3, 3)]
     """
     owner = [token for token, piece in enumerate(pieces) for _ in piece]
     joined = b"".join(pieces)

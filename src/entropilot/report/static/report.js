@@ -27,7 +27,7 @@
 
   // --- the table of flagged traces -----------------------------------------------------------------
   const rows = read("flagged-data");
-  const PAGE = 20;
+  const PAGE = window.matchMedia("(max-width: 640px)").matches ? 8 : 20;
   const table = { order: rows.id.map((_, i) => i), page: 0, key: "score", down: true };
   const body = byId("flagged-rows");
   const coded = (column, i) => column.values[column.at[i]];
@@ -61,7 +61,7 @@
   };
 
   const place = (position, token) => {
-    const cell = make("td");
+    const cell = make("td", "place");
     cell.dataset.label = "Peak at";
     if (position === null) return cell;
     const strip = draw("svg", { class: "strip", viewBox: "0 0 120 18", role: "img", "aria-label": `at ${percent(position)} of the trace` });
@@ -71,7 +71,7 @@
     return cell;
   };
   const chance = (i) => {
-    const cell = make("td");
+    const cell = make("td", "chance");
     cell.dataset.label = "P(wrong)";
     if (rows.p_wrong[i] === null) return cell;
     const low = rows.p_wrong_low[i];
@@ -97,12 +97,12 @@
     open.type = "button";
     open.addEventListener("click", () => openRow(i));
     name.append(open);
-    const verdict = make("td");
+    const verdict = make("td", "outcome");
     verdict.append(make("span", `verdict ${VERDICTS[rows.correct[i]]}`, VERDICTS[rows.correct[i]]));
     const step = rows.peak_step[i] === null ? "" : count(rows.peak_step[i] + 1);
     row.append(
-      name, labelled("Score", "n", nats(rows.score[i])), chance(i), place(rows.peak_position[i], rows.peak_token[i]),
-      labelled("Step", "n", step), labelled("Time", "", coded(rows.timing, i)), verdict, make("td", "why", coded(rows.reason, i)),
+      name, labelled("Score", "n score", nats(rows.score[i])), chance(i), place(rows.peak_position[i], rows.peak_token[i]),
+      labelled("Step", "n step", step), labelled("Time", "time", coded(rows.timing, i)), verdict, make("td", "why", coded(rows.reason, i)),
     );
     return row;
   };
@@ -160,7 +160,8 @@
   };
 
   const curve = (trace) => {
-    const [width, height, left, right, top, bottom] = [1060, 190, 34, 10, 22, 30];
+    const width = Math.min(Math.max(byId("view-curve").clientWidth, 300), 1064);
+    const [height, left, right, top, bottom] = [width < 600 ? 170 : 190, 34, 10, 22, 30];
     const points = [...trace.curve.instability, ...trace.curve.entropy];
     const most = Math.max(1, Math.ceil(Math.max(0, ...points.map((p) => p[1])) / 500) / 2);
     const x = (t) => left + ((width - left - right) * t) / Math.max(trace.n - 1, 1);
@@ -175,7 +176,7 @@
       svg.append(draw("line", { class: v === 0 ? "grid base" : "grid", x1: left, x2: width - right, y1: y(1000 * v), y2: y(1000 * v) }));
       svg.append(draw("text", { class: "tick", x: left - 6, y: y(1000 * v) + 4, "text-anchor": "end" }, v.toFixed(1)));
     }
-    const spacing = Math.max(1, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].find((s) => trace.n / s <= 12) || 10000);
+    const spacing = Math.max(1, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].find((s) => trace.n / s <= width / 80) || 10000);
     for (let t = 0; t < trace.n; t += spacing) svg.append(draw("text", { class: "tick", x: x(t), y: height - bottom + 16, "text-anchor": "middle" }, count(t)));
     for (const t of trace.steps) if (t > 0) svg.append(draw("line", { class: "grid", x1: x(t - 0.5), x2: x(t - 0.5), y1: top, y2: y(0) }));
     const entropy = trace.curve.entropy;
@@ -349,6 +350,13 @@
       event.preventDefault();
       choose(Math.min(Math.max(to, 0), last), true);
     });
+    let width = 0;
+    new ResizeObserver(([entry]) => {
+      if (Math.abs(entry.contentRect.width - width) < 1) return;
+      width = entry.contentRect.width;
+      byId("view-curve").replaceChildren(curve(views.traces[state.view]));
+      if (state.chosen !== null) choose(state.chosen, false);
+    }).observe(byId("view-curve"));
     showView(0, false);
   }
 })();
