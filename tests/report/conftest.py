@@ -221,11 +221,27 @@ def made_assessment(n_flagged: int = 64, n_exemplars: int = 12) -> tuple[Assessm
         for p in points
     )
     replays = (
-        Replay("early stop", "instability_peak", Interval(0.21, 0.16, 0.27), chance_line, points, points[4],
-               Interval(2.5, 2.2, 2.9), "Stopping at 2.50 nats saves 16 % of the tokens and keeps the accuracy."),
-        Replay("route", "entropy_mean", Interval(0.21, 0.16, 0.27), chance_line, chance_line, None, None,
-               "No saving to be had: the curve stays within the interval of the random line."),
-    )  # fmt: skip
+        Replay(
+            "early stop",
+            "instability_peak",
+            Interval(0.21, 0.16, 0.27),
+            chance_line,
+            points,
+            points[4],
+            Interval(2.5, 2.2, 2.9),
+            "Stopping at 2.50 nats saves 16 % of the tokens and keeps the accuracy.",
+        ),
+        Replay(
+            "route",
+            "entropy_mean",
+            Interval(0.21, 0.16, 0.27),
+            chance_line,
+            chance_line,
+            None,
+            None,
+            "No saving to be had: the curve stays within the interval of the random line.",
+        ),
+    )
     groups = GroupView(
         pl.DataFrame(
             {
@@ -246,12 +262,14 @@ def made_assessment(n_flagged: int = 64, n_exemplars: int = 12) -> tuple[Assessm
     )
     edges = tuple(float(x) for x in np.linspace(0, 4.5, 19))
     counts = tuple(int(x) for x in np.histogram(rng.gamma(9, 0.28, 256), edges)[0])
-    return Assessment(
+    made = Assessment(
         headline=(
-            f"{n_flagged} of 256 traces look failing: three in four of them are expected to be wrong.",
-            "They peak early, half of them within the first quarter of their tokens; the strongest is "
-            "trace onestep-9-2-s1, at token 7 (step 2), with 4.1 nats.",
-            "The signal is weak here: the area under the curve is 0.62 (0.55 to 0.68), and mean entropy does better.",
+            f"{n_flagged} of 256 traces look failing: three in four of them are expected to be "
+            "wrong.",
+            "They peak early, half of them within the first quarter of their tokens; the strongest "
+            "is trace onestep-9-2-s1, at token 7 (step 2), with 4.1 nats.",
+            "The signal is weak here: the area under the curve is 0.62 (0.55 to 0.68), and mean "
+            "entropy does better.",
         ),
         n_traces=256,
         n_tokens=8247,
@@ -272,12 +290,17 @@ def made_assessment(n_flagged: int = 64, n_exemplars: int = 12) -> tuple[Assessm
         next_steps=(
             "Look at the 12 traces that peak late first: 84 % of such traces are wrong.",
             "Flag by mean entropy in place of peak instability: AUC 0.70 against 0.62.",
-            "Sample 8 answers for the 13 problems that are never solved, or leave them out of training.",
+            "Sample 8 answers for the 13 problems that are never solved, or leave them out.",
         ),
         notes=("Bootstrap over 64 problems.", "Trace <i>9</i> has no label."),
         exemplars=exemplars,
-        histograms={"instability_peak": (edges, counts), "entropy_mean": (edges, counts), "n_tokens": (tuple(60 * e for e in edges), counts)},
-    ), measures  # fmt: skip
+        histograms={
+            "instability_peak": (edges, counts),
+            "entropy": (edges, counts),
+            "n_tokens": (tuple(60 * e for e in edges), counts),
+        },
+    )
+    return made, measures
 
 
 @pytest.fixture(scope="session")
@@ -313,6 +336,6 @@ def empty() -> Assessment:
     full = made_assessment()[0]
     return Assessment(
         headline=(), n_traces=0, n_tokens=0, n_labelled=0, n_wrong=0, signal="instability_peak",
-        threshold=None, flagged=full.flagged.head(0), signals=(), prefix=(), buckets=(), timing=None,
-        groups=None, replays=(), next_steps=(), notes=(), exemplars=empty_traces(),
+        threshold=None, flagged=full.flagged.head(0), signals=(), prefix=(), buckets=(),
+        timing=None, groups=None, replays=(), next_steps=(), notes=(), exemplars=empty_traces(),
     )  # fmt: skip

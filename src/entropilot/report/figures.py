@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 from markupsafe import Markup
 
+from entropilot.information.intervals import wilson
 from entropilot.report.svg import (
     WIDTH,
     Plot,
@@ -30,7 +32,8 @@ from entropilot.report.svg import (
 from entropilot.report.wording import count, decimal, estimate, known, percent
 from entropilot.traces.assessment import Bucket, Interval, Signal, Timing
 
-DOTS = 2000  # drawn at most; beyond it a picture is a blot
+DOTS: Final = 2000  # drawn at most; beyond it a picture is a blot
+MOST_BARS: Final = 60
 
 
 def overview(flagged: pl.DataFrame, threshold: float | None, axis: str) -> Markup:
@@ -58,7 +61,7 @@ def overview(flagged: pl.DataFrame, threshold: float | None, axis: str) -> Marku
         parts.append(element("line", class_="cut", x1=plot.left, x2=WIDTH - plot.right, y1=y, y2=y))
         parts.append(
             text(
-                f"flagged from {decimal(threshold)}", WIDTH - plot.right, y - 5, "note halo", "end"
+                f"flagged from {decimal(threshold)}", WIDTH - plot.right, y + 12, "note halo", "end"
             )
         )
     said = f"{count(thinned.height)} traces, by the place and the height of their peak."
@@ -79,7 +82,12 @@ def roc(signals: Sequence[Signal], main: str) -> Markup:
     chosen = next((s for s in signals if s.name == main and s.roc), None)
     said = "No curve: both right and wrong traces are needed."
     if chosen is not None:
-        edges = [(x, *_wilson(y, chosen.n_wrong)) for x, y in chosen.roc]
+        found = [round(y * chosen.n_wrong) for _, y in chosen.roc]
+        low, high = wilson(found, chosen.n_wrong)
+        edges = [
+            (x, min(float(a), y), max(float(b), y))  # a thinned point may lie between two counts
+            for (x, y), a, b in zip(chosen.roc, low, high, strict=True)
+        ]
         parts += [plot.band(edges), plot.line(chosen.roc, "signal")]
         parts.append(text(chosen.label, WIDTH - plot.right - 2, plot.y(0.12), "note strong", "end"))
         parts.append(
@@ -182,24 +190,52 @@ def timing_table(timing: Timing) -> Markup:
 
 
 def histogram(
-    key: str, name: str, edges: Sequence[float], counts: Sequence[int], cut: float | None = None
+    key: str,
+    name: str,
+    edges: Sequence[float],
+    counts: Sequence[int],
+    *,
+    of: str = "traces",
+    cut: float | None = None,
 ) -> Markup:
-    """How one number of a trace is spread."""
-    ceiling = float(max([*counts, 1]))
-    plot = Plot((edges[0], edges[-1]), (0.0, ceiling), height=170.0)
-    parts = [y_axis(plot, "traces", lambda v: count(round(v)), 3)]
+    """How one number is spread. A bar that would dwarf the others is cut, and says its count.
+
+    Args:
+        key: unique on the page.
+        name: of the number, with its unit.
+        edges: one more than ``counts``.
+        counts: of each bin.
+        of: what is counted, "traces" or "tokens".
+        cut: where to draw the threshold.
+    """
+    size = math.ceil(len(counts) / MOST_BARS)
+    heights = [sum(counts[i : i + size]) for i in range(0, len(counts), size)]
+    edges = [*edges[:-1:size], edges[-1]]
+    ordered = sorted(heights, reverse=True)
+    usual = ordered[min(2, len(ordered) - 1)]  # two spikes may stand out, at the ends
+    top = 1.25 * usual if usual and ordered[0] > 3 * usual else ordered[0]
+    plot = Plot((edges[0], edges[-1]), (0.0, float(max(top, 1))), height=160.0)
+    gap = 0.4 if len(heights) <= 30 else 0.1
     bars = "".join(
-        f"M{number(plot.x(a) + 0.4)} {number(plot.y(0))}V{number(plot.y(n))}"
-        f"H{number(plot.x(b) - 0.4)}V{number(plot.y(0))}Z"
-        for a, b, n in zip(edges, edges[1:], counts, strict=False)
+        f"M{number(plot.x(a) + gap)} {number(plot.y(0))}V{number(plot.y(n))}"
+        f"H{number(plot.x(b) - gap)}V{number(plot.y(0))}Z"
+        for a, b, n in zip(edges, edges[1:], heights, strict=False)
         if n
     )
-    parts.append(element("path", class_="bar", d=bars))
-    parts.append(x_axis(plot, name, writer(plot.x_range), 5))
+    parts = [
+        y_axis(plot, of, lambda v: count(round(v)), 3),
+        element("path", class_="bar", d=bars),
+        x_axis(plot, name, writer(plot.x_range), 5),
+    ]
+    if ordered[0] > top:
+        i = heights.index(ordered[0])
+        late = plot.x(edges[i]) > WIDTH / 2
+        x, anchor = (plot.x(edges[i]) - 10, "end") if late else (plot.x(edges[i + 1]) + 10, None)
+        parts.append(text(f"↑ {count(ordered[0])}", x, plot.top + 8, "note halo", anchor))
     if cut is not None and edges[0] <= cut <= edges[-1]:
         x = plot.x(cut)
         parts.append(element("line", class_="cut", x1=x, x2=x, y1=plot.top, y2=plot.y(0)))
-    said = f"{count(sum(counts))} traces between {decimal(edges[0])} and {decimal(edges[-1])}."
+    said = f"{count(sum(heights))} {of} between {decimal(edges[0])} and {decimal(edges[-1])}."
     return picture(key, f"Spread of {name}", said, plot.height, *parts)
 
 
@@ -218,13 +254,3 @@ def interval_strip(auc: Interval, low: float = 0.2) -> Markup:
         viewBox="0 0 120 18",
         aria_hidden="true",
     )
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % Wilson interval of a share."""
-    if n == 0:
-        return 0.0, 1.0
-    z = 1.959964
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return middle - half, middle + half

@@ -32,6 +32,7 @@ STATIC_ROWS: Final = (
 STATIC_VIEWS: Final = 2
 MOST_VIEWS: Final = 60
 MOST_GROUPS: Final = 8
+PICTURES: Final = ("overview", "roc", "buckets", "prefix", "timing", "group_bar", "pass")
 
 
 class Reading(Protocol):
@@ -165,22 +166,22 @@ def skip_reasons(reading: Reading) -> list[tuple[str, int]]:
 def _pictures(assessment: Assessment) -> dict[str, Markup]:
     """Every picture that the numbers allow, by its place in the page."""
     axis = sentences.with_unit(assessment, assessment.signal)
-    made: dict[str, Markup] = {}
+    made = dict.fromkeys(PICTURES, Markup(""))
     if assessment.flagged.height:
         made["overview"] = figures.overview(assessment.flagged, assessment.threshold, axis)
-    signal = sentences.main_signal(assessment)
     if any(s.roc for s in assessment.signals):
         made["roc"] = figures.roc(assessment.signals, assessment.signal)
     if assessment.buckets:
         made["buckets"] = figures.bucket_bars(assessment.buckets, axis)
     if any(s.auc for _, s in assessment.prefix):
-        made["prefix"] = figures.prefix_curve(assessment.prefix, signal)
+        whole = next((s for s in assessment.signals if s.name == "instability_peak"), None)
+        made["prefix"] = figures.prefix_curve(assessment.prefix, whole)
     if assessment.timing is not None and assessment.timing.cells:
         made["timing"] = figures.timing_table(assessment.timing)
     groups = assessment.groups
     if groups is not None:
         mixed = groups.frame.height - groups.n_all_right - groups.n_all_wrong
-        made["group-bar"] = curves.group_bar(groups.n_all_right, mixed, groups.n_all_wrong)
+        made["group_bar"] = curves.group_bar(groups.n_all_right, mixed, groups.n_all_wrong)
         if groups.pass_at_k:
             made["pass"] = curves.pass_at_k(groups)
     return made

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from entropilot.report.wording import count, decimal, estimate, known, percent, plural
 from entropilot.traces.assessment import Assessment, Interval, Replay, Signal
+
+#: Measures of tokens, of which a ``Summary`` keeps histograms, with their names for reading.
+TOKEN_MEASURES: Final = {
+    "entropy": "token entropy",
+    "surprisal": "token surprisal",
+    "jsd": "token divergence",
+    "mass": "probability of the listed tokens",
+}
 
 
 def main_signal(assessment: Assessment) -> Signal | None:
@@ -13,7 +23,7 @@ def main_signal(assessment: Assessment) -> Signal | None:
 
 def name_of(assessment: Assessment, column: str) -> str:
     """A column's name for reading, as the signals have it."""
-    known_names = {signal.name: signal.label for signal in assessment.signals}
+    known_names = {signal.name: signal.label for signal in assessment.signals} | TOKEN_MEASURES
     return known_names.get(column, column.replace("_", " ").removeprefix("n "))
 
 

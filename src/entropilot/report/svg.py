@@ -73,7 +73,7 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
         return [low]
     rough = (high - low) / n
     size = 10.0 ** math.floor(math.log10(rough))
-    step = next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= rough * 0.999)
+    step = next(size * m for m in (1, 2, 5, 10) if size * m >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     found = itertools.takewhile(
         lambda value: value <= high + 1e-9 * step, (step * i for i in itertools.count(first))

@@ -6,6 +6,7 @@ Legend: T tokens of the trace, k alternatives shown.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -152,7 +153,7 @@ def _long(text: str | None) -> str:
 
 
 def _facts(row: dict[str, Any], n_tokens: int) -> tuple[tuple[str, str], ...]:
-    place = row["source"]
+    place = "/".join(PurePath(row["source"]).parts[-2:]) if row["source"] else None
     if place and row["line"] is not None:
         place = f"{place}, line {row['line']}"
     labelled = [

@@ -31,8 +31,7 @@
   const table = { order: rows.id.map((_, i) => i), page: 0, key: "score", down: true };
   const body = byId("flagged-rows");
   const coded = (column, i) => column.values[column.at[i]];
-  const value = (key, i) => (rows[key].values ? coded(rows[key], i) : rows[key][i]);
-  const plain = (key, i) => (key === "id" ? rows.id[i] : value(key, i));
+  const plain = (key, i) => (Array.isArray(rows[key]) ? rows[key][i] : coded(rows[key], i));
 
   const before = (a, b) => {
     const left = plain(table.key, a);
