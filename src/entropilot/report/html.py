@@ -26,9 +26,7 @@ from entropilot.report.tokens import LEVELS, TokenMeasures, TraceView, span_leve
 from entropilot.report.visible import prose, visible
 from entropilot.traces.assessment import Assessment
 
-STATIC_ROWS: Final = (
-    25  # of the flagged table that stand in the page itself, for readers without script
-)
+STATIC_ROWS: Final = 20  # of the table that stand in the page itself, for readers without script
 STATIC_VIEWS: Final = 2
 MOST_VIEWS: Final = 60
 MOST_GROUPS: Final = 8
