@@ -229,7 +229,7 @@ def made_assessment(n_flagged: int = 64, n_exemplars: int = 12) -> tuple[Assessm
             points,
             points[4],
             Interval(2.5, 2.2, 2.9),
-            "Stopping at 2.50 nats saves 16 % of the tokens and keeps the accuracy.",
+            "Stopping at 2.50 nats saves 16% of the tokens and keeps the accuracy.",
         ),
         Replay(
             "route",
@@ -268,7 +268,7 @@ def made_assessment(n_flagged: int = 64, n_exemplars: int = 12) -> tuple[Assessm
             "wrong.",
             "They peak early, half of them within the first quarter of their tokens; the strongest "
             "is trace onestep-9-2-s1, at token 7 (step 2), with 4.1 nats.",
-            "The signal is weak here: the area under the curve is 0.62 (0.55 to 0.68), and mean "
+            "The signal is weak here: the area under the curve is 0.62 [0.55, 0.68], and mean "
             "entropy does better.",
         ),
         n_traces=256,
@@ -288,7 +288,7 @@ def made_assessment(n_flagged: int = 64, n_exemplars: int = 12) -> tuple[Assessm
         groups=groups,
         replays=replays,
         next_steps=(
-            "Look at the 12 traces that peak late first: 84 % of such traces are wrong.",
+            "Look at the 12 traces that peak late first: 84% of such traces are wrong.",
             "Flag by mean entropy in place of peak instability: AUC 0.70 against 0.62.",
             "Sample 8 answers for the 13 problems that are never solved, or leave them out.",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from markupsafe import Markup
@@ -23,7 +24,14 @@ from entropilot.report.svg import (
 )
 from entropilot.report.tokens import TraceView
 from entropilot.report.wording import count, decimal, estimate, known, percent
-from entropilot.traces.assessment import GroupView, Replay
+from entropilot.traces.assessment import GroupView, Replay, ReplayPoint
+
+#: What a policy is drawn against: a field of ``ReplayPoint``, and its name.
+COSTS: Final = {
+    "route": ("share", "traces handed over"),
+    "drop": ("share", "traces left out"),
+    "vote": ("share", "samples left out of the vote"),
+}
 
 
 def pass_at_k(view: GroupView) -> Markup:
@@ -75,19 +83,19 @@ def group_bar(all_right: int, mixed: int, all_wrong: int) -> Markup:
 
 def replay_curve(key: str, replay: Replay) -> Markup:
     """Cost against accuracy under one policy, with the same share chosen at random."""
-    routes = replay.policy != "early stop"
-    cost = "share" if routes else "tokens_saved"
-    lines = [[(getattr(p, cost), p) for p in points] for points in (replay.curve, replay.random)]
-    curve, chance = ([(x, p) for x, p in line if known(x)] for line in lines)
+    cost, name = COSTS.get(replay.policy, ("tokens_saved", "tokens saved"))
+
+    def along(points: Sequence[ReplayPoint]) -> list[tuple[float, ReplayPoint]]:
+        placed = ((getattr(point, cost), point) for point in points)
+        return sorted((pair for pair in placed if known(pair[0])), key=lambda pair: pair[0])
+
+    curve, chance = along(replay.curve), along(replay.random)
     intervals = [replay.baseline, *(p.accuracy for _, p in curve)]
     highs = [i.high for i in intervals if known(i.high)]
     lows = [i.low for i in intervals if known(i.low)]
     ends = (math.floor(min([*lows, 1.0]) * 10) / 10, share_ceiling(highs))
-    most = max([x for x, _ in curve] + [0.1])
+    most = max([x for x, _ in curve] + [0.05])
     plot = Plot((0.0, math.ceil(most * 10) / 10), ends, height=260.0)
-    name = {"route": "traces handed over", "drop": "traces dropped"}.get(
-        replay.policy, "tokens saved"
-    )
     base = plot.y(replay.baseline.value)
     parts = [
         y_axis(plot, "accuracy", percent),

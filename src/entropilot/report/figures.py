@@ -102,19 +102,20 @@ def bucket_bars(buckets: Sequence[Bucket], axis: str) -> Markup:
     top = share_ceiling([bucket.accuracy.high + 0.04 for bucket in buckets])
     plot = Plot((0.0, float(len(buckets))), (0.0, top), height=275.0, bottom=50.0)
     parts = [y_axis(plot, "accuracy", percent)]
-    write = writer((buckets[0].low, buckets[-1].high))
+    write = writer((buckets[0].low, buckets[-1].high), digits=1)
+    base = plot.y(0)
     for i, bucket in enumerate(buckets):
         left, right, middle = plot.x(i + 0.16), plot.x(i + 0.84), plot.x(i + 0.5)
-        y, base = plot.y(bucket.accuracy.value), plot.y(0)
+        y = plot.y(bucket.accuracy.value)
         parts.append(
             element("rect", class_="bar", x=left, y=y, width=right - left, height=base - y)
         )
         parts.append(whisker(plot, middle, bucket.accuracy))
         above = plot.y(min(max(bucket.accuracy.high, bucket.accuracy.value), top)) - 5
         parts.append(text(percent(bucket.accuracy.value), middle, above, "strong halo", "middle"))
-        span = f"{write(bucket.low)}–{write(bucket.high)}"
-        parts.append(text(span, middle, base + 15, "tick", "middle"))
         parts.append(text(f"n = {count(bucket.n)}", middle, base + 28, "tick faint", "middle"))
+        parts.append(text(write(bucket.low), plot.x(i), base + 15, "tick", "middle"))
+    parts.append(text(write(buckets[-1].high), plot.x(len(buckets)), base + 15, "tick", "middle"))
     parts.append(text(axis, (plot.left + WIDTH) / 2, plot.height - 4, "axis-title", "middle"))
     said = "; ".join(
         f"{decimal(b.low)} to {decimal(b.high)}: {estimate(b.accuracy, share=True)}"
@@ -135,11 +136,10 @@ def prefix_curve(prefix: Sequence[tuple[int, Signal]], whole: Signal | None) -> 
     parts.append(
         element("line", class_="line chance", x1=plot.left, x2=WIDTH - plot.right, y1=y, y2=y)
     )
-    parts.append(text("chance", WIDTH - plot.right, y - 4, "note faint halo", "end"))
     for i, (label, auc) in enumerate(rows):
         x = plot.x(i + 0.5)
         parts += [whisker(plot, x, auc), dot(x, plot.y(auc.value), "signal")]
-        parts.append(text(decimal(auc.value), x + 8, plot.y(auc.value) + 4, "note halo"))
+        parts.append(text(decimal(auc.value), x, plot.y(auc.high) - 5, "strong halo", "middle"))
         parts.append(text(label, x, plot.height - 21, "tick", "middle"))
     title = "tokens seen"
     parts.append(text(title, (plot.left + WIDTH) / 2, plot.height - 4, "axis-title", "middle"))

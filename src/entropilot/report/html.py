@@ -128,6 +128,8 @@ def render_html(
         reading=reading,
         reasons=skip_reasons(reading) if reading else (),
         unit=sentences.unit(assessment.signal),
+        threshold=assessment.threshold if wording.known(assessment.threshold) else None,
+        remarks=remarks(assessment, reading),
         label=sentences.name_of(assessment, assessment.signal),
         rows=assessment.flagged.head(STATIC_ROWS).to_dicts(),
         views=views[:STATIC_VIEWS],
@@ -152,6 +154,12 @@ def write_html(
     from entropilot.report.files import write_text
 
     return write_text(path, render_html(assessment, measures=measures, reading=reading, meta=meta))
+
+
+def remarks(assessment: Assessment, reading: Reading | None) -> list[str]:
+    """Notes of the assessment and of the reading, each once."""
+    said = reading.sentences() if reading else ()
+    return list(dict.fromkeys([*said, *assessment.notes]))
 
 
 def skip_reasons(reading: Reading) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from entropilot.report import sentences
 from entropilot.report.files import write_text
-from entropilot.report.html import Meta, Reading, skip_reasons
+from entropilot.report.html import Meta, Reading, remarks, skip_reasons
 from entropilot.report.visible import prose, visible
 from entropilot.report.wording import ABSENT, count, decimal, estimate, percent, plural
 from entropilot.traces.assessment import Assessment
@@ -60,7 +60,7 @@ def render_markdown(
     if assessment.next_steps:
         steps = (f"{i}. {_own(step)}" for i, step in enumerate(assessment.next_steps, 1))
         parts += ["## What to do next", "\n".join(steps)]
-    notes = [_own(note) for note in assessment.notes]
+    notes = [_own(note) for note in remarks(assessment, reading)]
     if reading is not None:
         formats = ", ".join(f"{count(n)} of {escaped(name)}" for name, n in reading.formats.items())
         notes.insert(0, f"Read {count(reading.traces)} traces: {formats}.")
@@ -71,7 +71,7 @@ def render_markdown(
     if notes:
         parts += ["## Notes", _list(notes)]
     made = f"Made by entropilot {meta.version}".rstrip() + (f", {meta.made}" if meta.made else "")
-    parts.append(f"{_own(made)}. Intervals are 95 %.")
+    parts.append(f"{_own(made)}. Intervals are 95%.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -97,7 +97,7 @@ def _flagged(assessment: Assessment, most: int) -> list[str]:
             _chance(row["p_wrong"], row["p_wrong_low"], row["p_wrong_high"]),
             ABSENT if row["peak_token"] is None else count(row["peak_token"]),
             percent(row["peak_position"]),
-            ABSENT if row["peak_step"] is None else count(row["peak_step"] + 1),
+            ABSENT if row["peak_step"] is None else count(row["peak_step"]),
             escaped(row["timing"]),
             {None: "unlabelled", True: "right", False: "wrong"}[row["correct"]],
             escaped(row["reason"]),
@@ -151,7 +151,7 @@ def _evidence(assessment: Assessment) -> list[str]:
 def _chance(value: float | None, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return percent(value)
-    return f"{percent(value)} ({100 * low:.0f} to {percent(high)})"
+    return f"{percent(value)} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _own(sentence: str) -> str:

@@ -24,7 +24,7 @@ def main_signal(assessment: Assessment) -> Signal | None:
 def name_of(assessment: Assessment, column: str) -> str:
     """A column's name for reading, as the signals have it."""
     known_names = {signal.name: signal.label for signal in assessment.signals} | TOKEN_MEASURES
-    return known_names.get(column, column.replace("_", " ").removeprefix("n "))
+    return known_names.get(column, column.replace("_", " ").removeprefix("n ")) or "score"
 
 
 def with_unit(assessment: Assessment, column: str) -> str:
@@ -34,15 +34,16 @@ def with_unit(assessment: Assessment, column: str) -> str:
 
 
 def unit(signal: str) -> str:
-    """In what a signal is measured: ", nats" and the like, to stand behind its name.
+    """In what a signal (its column or its label) is measured; to stand behind a number.
 
     Example:
         >>> unit("entropy_mean"), unit("n_tokens"), unit("probability_min")
         (' nats', ' tokens', '')
     """
-    if signal == "n_tokens":
+    if signal in ("n_tokens", "length"):
         return " tokens"
-    return "" if signal.startswith(("probability", "mass", "peak_position")) else " nats"
+    unitless = ("probability", "mass", "peak_position", "smallest token probability")
+    return "" if signal.startswith(unitless) else " nats"
 
 
 def detection(assessment: Assessment) -> str:
@@ -120,21 +121,23 @@ def pass_curve(assessment: Assessment) -> str:
 
 def replay(assessment: Assessment, found: Replay) -> str:
     """Name of one replay."""
-    names = {"early stop": "Stop early", "route": "Hand over", "drop": "Drop before voting"}
-    return f"{names.get(found.policy, found.policy)} by {name_of(assessment, found.signal)}"
+    names = {
+        "early stop": "Stop early",
+        "route": "Hand over to a larger model",
+        "drop": "Leave out the worst",
+        "vote": "Vote without the worst",
+    }
+    return f"{names.get(found.policy, found.policy)}, by {name_of(assessment, found.signal)}"
 
 
 def chosen(found: Replay) -> str:
-    """The threshold that was chosen, with what it costs."""
+    """The threshold that is marked in the picture of a replay."""
     if found.chosen is None:
         return ""
     cut = estimate(found.threshold) if found.threshold else decimal(found.chosen.threshold)
-    acts = {"route": "hands over", "drop": "drops"}.get(found.policy, "stops")
     return (
-        f"Marked: threshold {cut}{unit(found.signal)} {acts} {percent(found.chosen.share)} "
-        f"of the traces, saves "
-        f"{percent(found.chosen.tokens_saved)} of the tokens, "
-        f"accuracy {estimate(found.chosen.accuracy, share=True)}."
+        f"Marked: threshold {cut}{unit(found.signal)}, {percent(found.chosen.share)} "
+        f"of the traces, accuracy {estimate(found.chosen.accuracy, share=True)}."
     )
 
 

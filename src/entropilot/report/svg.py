@@ -131,11 +131,14 @@ def text(content: str, x: float, y: float, kind: str = "", anchor: str | None = 
 def y_axis(plot: Plot, title: str, write: Callable[[float], str], n: int = 5) -> Markup:
     """Grid lines with their numbers, and the title above them."""
     low, high = plot.y_range
+    ends = {"x1": plot.left, "x2": WIDTH - plot.right}
+    base = plot.y(low)
     parts = [text(title, 0.0, 11.0, "axis-title")]
+    parts.append(element("line", class_="grid base", **ends, y1=base, y2=base))
     for value in ticks(low, high, n):
         y = plot.y(value)
-        grid = "grid base" if value == low else "grid"
-        parts.append(element("line", class_=grid, x1=plot.left, x2=WIDTH - plot.right, y1=y, y2=y))
+        if value > low:
+            parts.append(element("line", class_="grid", **ends, y1=y, y2=y))
         parts.append(text(write(value), plot.left - 6, y + 3.8, "tick", "end"))
     return Markup("").join(parts)
 
@@ -195,15 +198,15 @@ def dot(x: float, y: float, kind: str) -> Markup:
     return element("circle", class_=f"dot {kind}", cx=x, cy=y, r=4.0)
 
 
-def writer(ends: tuple[float, float]) -> Callable[[float], str]:
-    """How to write numbers between two ends, with no more decimals than they need.
+def writer(ends: tuple[float, float], digits: int = 0) -> Callable[[float], str]:
+    """How to write numbers between two ends, with no more decimals than they need, or some more.
 
     Example:
         >>> writer((0.0, 4.5))(2.0), writer((0.0, 3000.0))(1200.0)
         ('2.0', '1,200')
     """
     span = ends[1] - ends[0]
-    digits = 0 if span > 10 else 1 if span > 1 else 2
+    digits += 0 if span > 10 else 1 if span > 1 else 2
     return lambda value: f"{value:,.{digits}f}"
 
 

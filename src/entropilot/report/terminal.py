@@ -98,7 +98,7 @@ def print_assessment(assessment: Assessment, console: Console, *, most: int = 10
                 decimal(row["score"]),
                 percent(row["p_wrong"]),
                 ABSENT if row["peak_token"] is None else f"token {count(row['peak_token'])}",
-                ABSENT if row["peak_step"] is None else count(row["peak_step"] + 1),
+                ABSENT if row["peak_step"] is None else count(row["peak_step"]),
                 {None: "unlabelled", True: "right", False: "wrong"}[row["correct"]],
             )
         console.print()

@@ -34,7 +34,7 @@ _NAMES: Final = {
     0x2069: "PDI",
     0xFEFF: "BOM",
 }
-_PROSE_SPACES: Final = "\u00a0\u202f"  # our own sentences set units with them
+_PROSE_SPACES: Final = "\u00a0\u202f"  # our own sentences may set units with them
 _EMPTY: Final = "∅"
 
 

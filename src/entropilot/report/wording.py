@@ -8,7 +8,6 @@ from typing import Final
 from entropilot.traces.assessment import Interval
 
 ABSENT: Final = "–"
-_THIN: Final = "\u202f"  # narrow no-break space
 
 
 def known(value: float | None) -> bool:
@@ -32,13 +31,13 @@ def count(value: int) -> str:
 
 
 def percent(value: float | None, digits: int = 0) -> str:
-    r"""A share as a percentage.
+    """A share as a percentage.
 
     Example:
-        >>> percent(0.125, 1).replace("\u202f", " ")
-        '12.5 %'
+        >>> percent(0.125, 1), percent(None)
+        ('12.5%', '–')
     """
-    return f"{100 * value:.{digits}f}{_THIN}%" if value is not None and known(value) else ABSENT
+    return f"{100 * value:.{digits}f}%" if value is not None and known(value) else ABSENT
 
 
 def decimal(value: float | None, digits: int = 2) -> str:
@@ -53,29 +52,21 @@ def decimal(value: float | None, digits: int = 2) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
-def estimate(interval: Interval | None, *, share: bool = False, digits: int | None = None) -> str:
-    r"""An estimate with its interval.
+def estimate(interval: Interval | None, *, share: bool = False, digits: int = 2) -> str:
+    """An estimate with its interval.
 
     Example:
-        >>> estimate(Interval(0.66, 0.6, 0.72))
-        '0.66 (0.60 to 0.72)'
-        >>> estimate(Interval(0.5, 0.4, 0.6), share=True).replace("\u202f", " ")
-        '50 % (40 to 60 %)'
+        >>> estimate(Interval(0.66, 0.6, 0.72)), estimate(Interval(0.5, 0.4, 0.6), share=True)
+        ('0.66 [0.60, 0.72]', '50% [40, 60]')
     """
     if interval is None or not known(interval.value):
         return ABSENT
+    shown = percent(interval.value) if share else decimal(interval.value, digits)
     if not (known(interval.low) and known(interval.high)):
-        return percent(interval.value) if share else decimal(interval.value, digits or 2)
-    if share:
-        places = digits or 0
-        low = f"{100 * interval.low:.{places}f}"
-        value, high = percent(interval.value, places), percent(interval.high, places)
-        return f"{value} ({low} to {high})"
-    places = 2 if digits is None else digits
-    return (
-        f"{decimal(interval.value, places)} "
-        f"({decimal(interval.low, places)} to {decimal(interval.high, places)})"
-    )
+        return shown
+    scale, places = (100, 0) if share else (1, digits)
+    low, high = (decimal(scale * end, places) for end in (interval.low, interval.high))
+    return f"{shown} [{low}, {high}]"
 
 
 def plural(n: int, word: str, many: str = "") -> str:

@@ -19,7 +19,7 @@
     return node;
   };
   const nats = (thousandths) => (thousandths === null ? "–" : (thousandths / 1000).toFixed(2));
-  const percent = (thousandths) => (thousandths === null ? "–" : `${Math.round(thousandths / 10)}\u202f%`);
+  const percent = (thousandths) => (thousandths === null ? "–" : `${Math.round(thousandths / 10)}%`);
   const count = (n) => n.toLocaleString("en");
   const VERDICTS = { 1: "right", 0: "wrong", "-1": "unlabelled" };
 
@@ -80,7 +80,7 @@
     strip.append(draw("path", { class: "track thin", d: "M4 9H116" }));
     if (low !== null && high !== null) strip.append(draw("path", { class: "whisker wide", d: `M${x(low)} 9H${x(high)}` }));
     strip.append(draw("circle", { class: "dot", cx: x(rows.p_wrong[i]), cy: 9, r: 4 }));
-    const range = low === null || high === null ? "" : ` (${Math.round(low / 10)} to ${percent(high)})`;
+    const range = low === null || high === null ? "" : ` [${Math.round(low / 10)}, ${Math.round(high / 10)}]`;
     cell.append(strip, make("span", "sub", percent(rows.p_wrong[i]) + range));
     return cell;
   };
@@ -98,7 +98,7 @@
     name.append(open);
     const verdict = make("td", "outcome");
     verdict.append(make("span", `verdict ${VERDICTS[rows.correct[i]]}`, VERDICTS[rows.correct[i]]));
-    const step = rows.peak_step[i] === null ? "" : count(rows.peak_step[i] + 1);
+    const step = rows.peak_step[i] === null ? "" : count(rows.peak_step[i]);
     row.append(
       name, labelled("Score", "n score", nats(rows.score[i])), chance(i), place(rows.peak_position[i], rows.peak_token[i]),
       labelled("Step", "n step", step), labelled("Time", "time", coded(rows.timing, i)), verdict, make("td", "why", coded(rows.reason, i)),
@@ -206,7 +206,7 @@
       fill.style.width = `${Math.min(100, flat[j + 1] / 100)}%`;
       meter.append(fill);
       const share = flat[j + 1] === 0 ? "< 0.01" : (flat[j + 1] / 100).toFixed(flat[j + 1] < 1000 ? 2 : 1);
-      item.append(make("span", "piece", views.texts[flat[j]]), meter, make("span", "n", `${share}\u202f%`));
+      item.append(make("span", "piece", views.texts[flat[j]]), meter, make("span", "n", `${share}%`));
       list.append(item);
     }
     return list;
@@ -219,7 +219,7 @@
     const at = places.get(strongest);
     let step = 0;
     while (step < trace.steps.length && trace.steps[step] <= strongest) step++;
-    const nodes = [make("p", "where", `token ${count(strongest)} of ${count(trace.n)}${trace.steps.length ? ` · step ${step}` : ""}${strongest === trace.peak ? " · the peak" : ""}`), make("p", "what", text)];
+    const nodes = [make("p", "where", `token ${count(strongest)} of ${count(trace.n)}${trace.steps.length ? ` · step ${step - 1}` : ""}${strongest === trace.peak ? " · the peak" : ""}`), make("p", "what", text)];
     if (parts.length > 1) {
       const names = parts.map((t) => views.texts[trace.alternatives[places.get(t)][2 * trace.taken[places.get(t)]]] ?? "?").join(" ");
       nodes.push(make("p", "where", `One character in ${parts.length} tokens: ${names}. Shown: the one with most ${state.measure}.`));
