@@ -1,10 +1,37 @@
-"""Information measures and statistics of samples: arrays in, arrays of the same kind out."""
+"""Ground floor: pure functions on arrays. Nothing here knows what a token or a fish is.
 
+Arrays are numpy or torch and come back as the same kind; the last axis is the outcome axis unless
+named; natural logarithms unless ``base=`` is given.
+"""
+
+from entropilot.information._backend import (
+    with_gradient,
+)
+from entropilot.information._topk_kernels import (
+    IMPOSSIBLE,
+    MASS_SLACK,
+)
 from entropilot.information.answers import (
     answer_entropy,
     answer_entropy_of_groups,
     majority_at_k,
     token_entropy_mean,
+)
+from entropilot.information.divergence import (
+    js_divergence,
+    js_divergence_from_logits,
+    js_share,
+    kl_divergence,
+    kl_estimate,
+)
+from entropilot.information.entropy import (
+    cross_entropy,
+    entropy,
+    entropy_from_logits,
+    mutual_information,
+    surprisal,
+    varentropy,
+    varentropy_from_logits,
 )
 from entropilot.information.growth import (
     GrowthShape,
@@ -23,6 +50,12 @@ from entropilot.information.intervals import (
     cluster_bootstrap,
     cluster_bootstrap_of,
     wilson,
+)
+from entropilot.information.masked import (
+    check_entropy,
+    check_logprob,
+    masked_mean,
+    masked_quantile,
 )
 from entropilot.information.odds import (
     MantelHaenszel,
@@ -70,6 +103,10 @@ from entropilot.information.scaling import (
     log_minus_log,
     pass_rate,
 )
+from entropilot.information.statistics import (
+    TokenStatistics,
+    token_statistics,
+)
 from entropilot.information.support import (
     SupportMonitor,
     expected_support,
@@ -86,11 +123,28 @@ from entropilot.information.tilting import (
     tilt,
     tilt_entropy_derivative,
 )
+from entropilot.information.topk import (
+    Estimate,
+    TopK,
+    entropy_topk,
+    jsd_topk,
+)
+from entropilot.information.topk_sequence import (
+    SequenceBounds,
+    SequenceMeasures,
+    SequenceSignal,
+    sequence_bounds,
+    sequence_measures,
+    sequence_signal,
+)
 
 __all__ = [
+    "IMPOSSIBLE",
+    "MASS_SLACK",
     "AucInterval",
     "BootstrapInterval",
     "Buckets",
+    "Estimate",
     "GrowthShape",
     "InstanceFit",
     "InstancePrediction",
@@ -100,22 +154,33 @@ __all__ = [
     "RocCurve",
     "SampleCounts",
     "ScalingFit",
+    "SequenceBounds",
+    "SequenceMeasures",
+    "SequenceSignal",
     "SupportMonitor",
     "TaskRate",
+    "TokenStatistics",
+    "TopK",
     "above_chance",
     "answer_entropy",
     "answer_entropy_of_groups",
     "auc",
     "auc_interval",
     "beta_for_reward",
+    "check_entropy",
+    "check_logprob",
     "circuits",
     "clopper_pearson",
     "cluster_bootstrap",
     "cluster_bootstrap_of",
     "compare_settings",
     "count_samples",
+    "cross_entropy",
     "crossing_k",
     "delong",
+    "entropy",
+    "entropy_from_logits",
+    "entropy_topk",
     "equal_count_buckets",
     "expected_support",
     "fit_instances",
@@ -124,10 +189,19 @@ __all__ = [
     "fit_two_circuits",
     "growth_shape",
     "instance_rates",
+    "js_divergence",
+    "js_divergence_from_logits",
+    "js_share",
+    "jsd_topk",
+    "kl_divergence",
+    "kl_estimate",
     "log_minus_log",
     "majority_at_k",
     "mantel_haenszel",
+    "masked_mean",
+    "masked_quantile",
     "match_problems",
+    "mutual_information",
     "nsr_bound",
     "null_support",
     "pass_at_k",
@@ -138,6 +212,9 @@ __all__ = [
     "pass_until",
     "pu_from_counts",
     "roc_curve",
+    "sequence_bounds",
+    "sequence_measures",
+    "sequence_signal",
     "sign_test",
     "spearman",
     "stack_results",
@@ -145,9 +222,14 @@ __all__ = [
     "support_dynamics",
     "support_metrics",
     "support_threshold",
+    "surprisal",
     "task_pu",
     "tilt",
     "tilt_entropy_derivative",
     "token_entropy_mean",
+    "token_statistics",
+    "varentropy",
+    "varentropy_from_logits",
     "wilson",
+    "with_gradient",
 ]

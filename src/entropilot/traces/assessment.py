@@ -1,8 +1,8 @@
 """What a report says of a set of traces: plain results, ready to be shown or written as JSON.
 
-These types carry numbers only; ``assess`` in ``assess.py`` makes them from a ``Summary``, and the report
-renders them. Every interval is 95 % unless it says otherwise. A quantity that could not be computed is
-None, and ``notes`` says why.
+These types carry numbers only; ``assess`` in ``assess.py`` makes them from a ``Summary``, and the
+report renders them. Every interval is 95 % unless it says otherwise. A quantity that could not be
+computed is None, and ``notes`` says why.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ class Assessment:
     n_wrong: int
     signal: str  # the column by which traces are flagged
     threshold: float | None  # at or above it a trace is flagged
-    flagged: pl.DataFrame  # id, group, correct, score, p_wrong, p_wrong_low, p_wrong_high, peak_token, peak_step, peak_position, timing, reason
+    # Columns of flagged: id, group, correct, score, p_wrong, p_wrong_low, p_wrong_high, peak_token,
+    # peak_step, peak_position, timing, reason.
+    flagged: pl.DataFrame
     signals: tuple[Signal, ...]
     prefix: tuple[tuple[int, Signal], ...]  # AUC of the peak within the first w tokens
     buckets: tuple[Bucket, ...]
