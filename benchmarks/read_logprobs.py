@@ -34,6 +34,7 @@ def vocabulary(rng: random.Random) -> list[str]:
         pieces.append(rng.choice((" ", " ", "")) + word)
         if rng.random() < 0.04:
             pieces.append(pieces[-1] + rng.choice(ODD))
+    rng.shuffle(pieces)
     return pieces
 
 

@@ -4,6 +4,8 @@ A call of the C library's ``exp`` inside a loop stops the vectoriser. The polyno
 with AVX-512 they take sixteen float32 or eight float64 at a time. Arguments are <= about 1, because
 every caller subtracts the maximum or holds log-probabilities.
 
+numba's cache of a kernel does not see a change in this file: touch the kernel's file as well.
+
 Relative error: ``exp32`` 1.2e-7, ``exp64`` 3e-16, ``log1p32`` 1e-7 of the value at 1.
 """
 
@@ -16,7 +18,8 @@ from typing import Any, Final
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
-from numba.extending import intrinsic
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
 
 LN2: Final = math.log(2.0)
 
@@ -88,7 +91,24 @@ bfloat16_bits = _cast(
 float16_bits = _cast(types.float32, types.uint16, lambda b, x: b.fpext(b.bitcast(x, _HALF), _FLOAT))
 
 
-@njit(cache=True, nogil=True, inline="always", fastmath={"contract"})
+@intrinsic
+def prefetch(_typing: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of array[index], a 1-D array; nothing happens if it lies outside."""
+
+    def codegen(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        view = context.make_array(array)(context, builder, arguments[0])
+        address = builder.gep(view.data, [context.cast(builder, arguments[1], index, types.intp)])
+        pointer = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, keep, data = _I32(0), _I32(3), _I32(1)
+        builder.call(function, [builder.bitcast(address, pointer), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.none(array, index), codegen
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def exp32(x: Any) -> Any:
     """exp(x) of a float32 in [-87, 88]; not checked."""
     n = trunc32(x * _LOG2E_32 + (_HALF_32 if x > F32(0) else -_HALF_32))
@@ -99,7 +119,7 @@ def exp32(x: Any) -> Any:
     return (p * r * r + r + _ONE_32) * pow2_32(n)
 
 
-@njit(cache=True, nogil=True, inline="always", fastmath={"contract"})
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def exp64(x: Any) -> Any:
     """exp(x) of a float64 in [-700, 700]; not checked. Taylor to r^13, |r| <= ln(2) / 2."""
     n = trunc64(x * _LOG2E_64 + (0.5 if x > 0.0 else -0.5))
@@ -121,9 +141,54 @@ def exp64(x: Any) -> Any:
     return (p * r * r + r + 1.0) * pow2_64(n)
 
 
-@njit(cache=True, nogil=True, inline="always", fastmath={"contract"})
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def log1p32(e: Any) -> Any:
     """log(1 + e) of a float32 in [0, 1]; not checked."""
     p = ((((_L9 * e + _L8) * e + _L7) * e + _L6) * e + _L5) * e + _L4
     p = (((p * e + _L3) * e + _L2) * e + _L1) * e + _L0
     return p * e
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def log1p64(e: Any) -> Any:
+    """log(1 + e) of a float64 in [0, 1], as 2 atanh(w) with w = e / (2 + e) <= 1/3; not checked."""
+    w = e / (2.0 + e)
+    square = w * w
+    p = 1.0 / 35.0
+    p = p * square + 1.0 / 33.0
+    p = p * square + 1.0 / 31.0
+    p = p * square + 1.0 / 29.0
+    p = p * square + 1.0 / 27.0
+    p = p * square + 1.0 / 25.0
+    p = p * square + 1.0 / 23.0
+    p = p * square + 1.0 / 21.0
+    p = p * square + 1.0 / 19.0
+    p = p * square + 1.0 / 17.0
+    p = p * square + 1.0 / 15.0
+    p = p * square + 1.0 / 13.0
+    p = p * square + 1.0 / 11.0
+    p = p * square + 1.0 / 9.0
+    p = p * square + 1.0 / 7.0
+    p = p * square + 1.0 / 5.0
+    p = p * square + 1.0 / 3.0
+    return 2.0 * w * (p * square + 1.0)
+
+
+def exponential(x: Any) -> Any:
+    """Exponential of the argument in its own precision; only inside kernels."""
+    raise NotImplementedError
+
+
+def log_one_plus(x: Any) -> Any:
+    """Logarithm of 1 + x, x in [0, 1], in the argument's own precision; only inside kernels."""
+    raise NotImplementedError
+
+
+@overload(exponential, strict=False)
+def _exponential(x: Any) -> Any:
+    return (lambda x: exp32(x)) if x == types.float32 else (lambda x: exp64(x))  # noqa: PLW0108
+
+
+@overload(log_one_plus, strict=False)
+def _log_one_plus(x: Any) -> Any:
+    return (lambda x: log1p32(x)) if x == types.float32 else (lambda x: log1p64(x))  # noqa: PLW0108

@@ -192,7 +192,9 @@ def bounds_kernel(
             here = row * width
             at = here - base
             k = n_top[row]
-            known = k + 1 if 0 < k < width and piece[row, k] >= 0 else k
+            known = k
+            if 0 < k < width and piece[row, k] >= 0 and p[at + k] > 0.0:
+                known = k + 1  # the token taken, appended
             m, weighted = _sums(p, lp, at, known)
             if not m <= 1.0 + MASS_SLACK:
                 return row

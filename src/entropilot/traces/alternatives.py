@@ -39,7 +39,7 @@ def listed_alternatives(step: Any) -> dict[Hashable, float]:
     """
     summed: dict[Hashable, float] = {}
     for key, value in _entries(step):
-        logprob = float(value) if value > IMPOSSIBLE else -np.inf
+        logprob = -np.inf if value <= IMPOSSIBLE else float(value)
         summed[key] = float(np.logaddexp(summed[key], logprob)) if key in summed else logprob
     check_logprobs(list(summed.values()))
     return {key: min(value, 0.0) for key, value in summed.items()}

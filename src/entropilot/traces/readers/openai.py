@@ -135,8 +135,6 @@ def read_choices(
         ):
             row[column] = value if isinstance(value, str) else None
         tokens = choice_tokens(choice, scanned, where)
-        if not row.get("text") and isinstance(tokens, TokenLists):
-            row["text"] = b"".join(tokens.text).decode("utf-8", "replace")
         records.append(Record(row, tokens, requested_k(contexts)))
     return records
 
