@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError, InputError
 from entropilot.models.generation import Batch, Prefix, Settings, run_batch

