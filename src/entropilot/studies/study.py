@@ -1,8 +1,8 @@
 """What a study is: a paper's claim, an experiment that measures it, and an honest judgement.
 
 A study is data and three functions. ``measure`` runs one seed and returns plain numbers, which are
-stored; ``judge`` and ``draw`` are pure functions of the stored numbers, so that a verdict or a figure can
-be made again without the experiment.
+stored; ``judge`` and ``draw`` are pure functions of the stored numbers, so that a verdict or a
+figure can be made again without the experiment.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Progress = Callable[[float, str], None]  # share done in [0, 1], and what is bei
 class Finding:
     """One statement of the claim beside what was measured.
 
-    ``holds`` is None when the statement could not be tested at this scale; such a finding does not count
-    for the verdict. ``measured`` and ``expected`` are sentences or numbers with their interval, for reading.
-    ``check`` marks a regression check (a number set on the same data before): it is shown, and never
-    counts as evidence for the claim.
+    ``holds`` is None when the statement could not be tested at this scale; such a finding does not
+    count for the verdict. ``measured`` and ``expected`` are sentences or numbers with their
+    interval, for reading. ``check`` marks a regression check (a number set on the same data
+    before): it is shown, and never counts as evidence for the claim.
     """
 
     statement: str

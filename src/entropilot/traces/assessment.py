@@ -1,8 +1,8 @@
 """What a report says of a set of traces: plain results, ready to be shown or written as JSON.
 
-These types carry numbers only; ``assess`` in ``assess.py`` makes them from a ``Summary``, and the report
-renders them. Every interval is 95 % unless it says otherwise. A quantity that could not be computed is
-None, and ``notes`` says why.
+These types carry numbers only; ``assess`` in ``assess.py`` makes them from a ``Summary``, and the
+report renders them. Every interval is 95 % unless it says otherwise. A quantity that could not be
+computed is None, and ``notes`` says why.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Timing:
     """Early peaks against late peaks at comparable size."""
 
     cells: tuple[TimingCell, ...]
-    odds_ratio: Interval | None  # Mantel-Haenszel, right given early against late, stratified by fifth
+    odds_ratio: (
+        Interval | None
+    )  # Mantel-Haenszel, right given early against late, stratified by fifth
     n_corrective: int  # high, early, right
     n_destructive: int  # high, late, wrong
     n_stable_wrong: int  # low quarter and wrong
@@ -97,7 +99,9 @@ class Replay:
 class GroupView:
     """Problems with several samples."""
 
-    frame: pl.DataFrame  # group, n, n_right, answer_entropy, majority_answer, majority_share, majority_right
+    frame: (
+        pl.DataFrame
+    )  # group, n, n_right, answer_entropy, majority_answer, majority_share, majority_right
     pass_at_k: tuple[tuple[int, Interval], ...]  # (k, estimate), bootstrap over groups
     majority_accuracy: Interval | None
     answer_entropy_auc: Interval | None  # answer entropy against the group's majority being wrong
@@ -116,7 +120,9 @@ class Assessment:
     n_wrong: int
     signal: str  # the column by which traces are flagged
     threshold: float | None  # at or above it a trace is flagged
-    flagged: pl.DataFrame  # id, group, correct, score, p_wrong, p_wrong_low, p_wrong_high, peak_token, peak_step, peak_position, timing, reason
+    # Columns of flagged: id, group, correct, score, p_wrong, p_wrong_low, p_wrong_high, peak_token,
+    # peak_step, peak_position, timing, reason.
+    flagged: pl.DataFrame
     signals: tuple[Signal, ...]
     prefix: tuple[tuple[int, Signal], ...]  # AUC of the peak within the first w tokens
     buckets: tuple[Bucket, ...]

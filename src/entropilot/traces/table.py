@@ -1,6 +1,6 @@
 """The columnar table of traces: what a process left behind, one row a trace, one row a token.
 
-Legend: n traces, N tokens in all, K listed alternatives a token, M steps in all, W vocabulary entries.
+Legend: n traces, N tokens, K listed alternatives a token, M steps, W vocabulary entries.
 
 A million traces are a handful of arrays, never a million objects:
 
@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import InputError
 
-#: One row a trace. ``text`` is the completion as the source gives it; ``group`` names the problem, so
-#: that samples of one problem share it. ``logprobs_kind`` says of which distribution the
+#: One row a trace. ``text`` is the completion as the source gives it; ``group`` names the problem,
+#: so that samples of one problem share it. ``logprobs_kind`` says of which distribution the
 #: log-probabilities are: "raw" (the model's own), "sampling" (after temperature and truncation) or
 #: "unknown".
 ROW_SCHEMA: Final[dict[str, Any]] = {
@@ -86,9 +86,7 @@ class Vocabulary:
     token_id: NDArray[np.int64]  # [W] the model's own id, -1 where the log names none
 
     @classmethod
-    def from_pieces(
-        cls, pieces: Sequence[bytes], token_id: ArrayLike | None = None
-    ) -> Vocabulary:
+    def from_pieces(cls, pieces: Sequence[bytes], token_id: ArrayLike | None = None) -> Vocabulary:
         """Build from texts, and the model's ids where they are known.
 
         Example:
@@ -124,10 +122,10 @@ class Vocabulary:
 class Tokens:
     """The flat token table.
 
-    The first ``n_top`` slots of a row are the top-k proper, most likely first. Some servers append the
-    sampled token when it is outside the top-k: it then sits in slot ``n_top``, is a known token, and
-    does not belong to the top-k. Empty slots hold piece -1 and log-probability -inf; so a log-probability
-    of -inf with a piece >= 0 is a token that the source called impossible.
+    The first ``n_top`` slots of a row are the top-k proper, most likely first. Some servers append
+    the sampled token when it is outside the top-k: it then sits in slot ``n_top``, is a known
+    token, and does not belong to the top-k. Empty slots hold piece -1 and log-probability -inf; so
+    a log-probability of -inf with a piece >= 0 is a token that the source called impossible.
     """
 
     offsets: NDArray[np.int64]  # [n+1]
@@ -136,7 +134,9 @@ class Tokens:
     top_piece: NDArray[np.int32]  # [N, K]
     top_logprob: NDArray[np.float32]  # [N, K] nats
     n_top: NDArray[np.int16]  # [N] entries of the top-k proper; 0 where the source gives none
-    entropy: NDArray[np.float32] | None = None  # [N] over the full vocabulary, where the source knew
+    entropy: NDArray[np.float32] | None = (
+        None  # [N] over the full vocabulary, where the source knew
+    )
     jsd: NDArray[np.float32] | None = None  # [N] to the step before, full vocabulary; nan at t = 0
 
     def __len__(self) -> int:
@@ -222,16 +222,14 @@ class Traces:
         chosen = np.asarray(rows, dtype=np.int64)
         steps = None if self.steps is None else self.steps.take(chosen, self.tokens.offsets)
         tokens = self.tokens.take(chosen)
-        used, position = np.unique(
-            np.concatenate([tokens.piece, tokens.top_piece.ravel()]), return_inverse=True
-        )
-        shift = int(np.searchsorted(used, 0))  # the empty slot -1, where present, sorts first
-        position = (position - shift).astype(np.int32)
-        n = len(tokens)
-        tokens = replace(
-            tokens, piece=position[:n], top_piece=position[n:].reshape(tokens.top_piece.shape)
-        )
-        vocabulary = self.vocabulary.take(used[shift:].astype(np.int64))
+        marked = np.zeros(len(self.vocabulary) + 1, dtype=bool)  # the last entry answers for -1
+        marked[tokens.piece] = True
+        marked[tokens.top_piece] = True
+        used = np.flatnonzero(marked[:-1])
+        position: NDArray[np.int32] = np.full(len(marked), -1, dtype=np.int32)
+        position[used] = np.arange(len(used), dtype=np.int32)
+        tokens = replace(tokens, piece=position[tokens.piece], top_piece=position[tokens.top_piece])
+        vocabulary = self.vocabulary.take(used)
         return Traces(self.rows[chosen], tokens, vocabulary, steps)
 
     def token_pieces(self, trace: int) -> list[bytes]:

@@ -1,0 +1,179 @@
+"""How fast are API log-probabilities read? Into columns with token ids, against three rivals.
+
+    python benchmarks/read_logprobs.py --megabytes 256
+
+Rivals, each in a fresh process, one thread, CPU seconds, on the same generated chat completions
+(20 alternatives a token, log-probs of 16 digits, bytes, escapes, accents, CJK, 200 to 1200 tokens):
+msgspec's typed decode alone (it makes objects, no columns), with and without the bytes field, and
+orjson with a Python loop into the same columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+K = 20
+WORDS = 30_000
+LETTERS = "etaoinshrdlucmfwygpbvk"
+ODD = ['"', "\\", "\n", "\n\n", "\t", "é", "ü", "ß", "ñ", "中", "文", "推理", "的", "🙂", "—", "’"]
+
+
+def vocabulary(rng: random.Random) -> list[str]:
+    pieces = list(ODD) + [chr(code) for code in range(33, 127)]
+    while len(pieces) < WORDS:
+        word = "".join(rng.choices(LETTERS, k=rng.choice((1, 2, 3, 3, 4, 4, 5, 6, 7, 9))))
+        pieces.append(rng.choice((" ", " ", "")) + word)
+        if rng.random() < 0.04:
+            pieces.append(pieces[-1] + rng.choice(ODD))
+    return pieces
+
+
+def generate(path: Path, megabytes: int, compact: bool = False, seed: int = 0) -> None:
+    """Write chat completions of about the given size, log-normal log-prob gaps, Zipf words."""
+    rng = random.Random(seed)
+    colon, comma = (":", ",") if compact else (": ", ", ")
+    pieces = vocabulary(rng)
+    heads = [f'{{"token"{colon}{json.dumps(p, ensure_ascii=False)}{comma}"logprob"{colon}' for p in pieces]
+    tails = [
+        f'{comma}"bytes"{colon}{json.dumps(list(p.encode()), separators=(comma, colon))}' for p in pieces
+    ]
+    written, number = 0, 0
+    with path.open("w", encoding="utf-8") as file:
+        while written < megabytes << 20:
+            content, text = [], []
+            for _ in range(rng.randint(200, 1200)):
+                value, entries, own = -rng.expovariate(4.0), [], rng.randrange(3)
+                for rank in range(K):
+                    word = min(int(rng.paretovariate(0.35)) + rank, len(pieces) - 1 - rank)
+                    entries.append(f"{heads[word]}{value!r}{tails[word]}}}")
+                    if rank <= own:
+                        chosen = f"{heads[word]}{value!r}{tails[word]}", pieces[word]
+                    value -= rng.expovariate(1.5)
+                content.append(f'{chosen[0]}{comma}"top_logprobs"{colon}[{comma.join(entries)}]}}')
+                text.append(chosen[1])
+            message = json.dumps("".join(text), ensure_ascii=False)
+            line = (
+                f'{{"id": "chatcmpl-{number}", "object": "chat.completion", "created": 1700000000, '
+                f'"model": "m", "choices": [{{"index": 0, "message": {{"role": "assistant", "content": '
+                f'{message}}}, "logprobs": {{"content": [{comma.join(content)}], "refusal": null}}, '
+                f'"finish_reason": "stop"}}], "usage": {{"completion_tokens": {len(content)}}}}}\n'
+            )
+            written += file.write(line)
+            number += 1
+
+
+def read_entropilot(path: Path) -> int:
+    from entropilot.traces import read_traces
+
+    return sum(batch.report.tokens for batch in read_traces(path))
+
+
+def read_msgspec(path: Path, with_bytes: bool) -> int:
+    import msgspec
+
+    fields: list[tuple[str, object]] = [("token", str), ("logprob", float)]
+    if with_bytes:
+        fields.append(("bytes", list[int] | None))
+    top = msgspec.defstruct("Top", fields, gc=False)
+    token = msgspec.defstruct("Token", [*fields, ("top_logprobs", list[top])], gc=False)
+    logprobs = msgspec.defstruct("Logprobs", [("content", list[token])], gc=False)
+    message = msgspec.defstruct("Message", [("content", str)], gc=False)
+    choice = msgspec.defstruct("Choice", [("message", message), ("logprobs", logprobs)], gc=False)
+    decoder = msgspec.json.Decoder(msgspec.defstruct("Body", [("id", str), ("choices", list[choice])]))
+    n = 0
+    with path.open("rb") as file:
+        for line in file:
+            n += len(decoder.decode(line).choices[0].logprobs.content)
+    return n
+
+
+def read_orjson(path: Path) -> int:
+    import numpy as np
+    import orjson
+
+    entries: dict[bytes, int] = {}
+    n = 0
+    with path.open("rb") as file:
+        for line in file:
+            content = orjson.loads(line)["choices"][0]["logprobs"]["content"]
+            np.array(
+                [
+                    [entries.setdefault(bytes(a["bytes"]), len(entries)) for a in t["top_logprobs"]]
+                    for t in content
+                ],
+                np.int32,
+            )
+            np.array([[a["logprob"] for a in t["top_logprobs"]] for t in content], np.float32)
+            n += len(content)
+    return n
+
+
+READERS = {
+    "entropilot, columns": read_entropilot,
+    "msgspec typed, token and log-prob": lambda path: read_msgspec(path, False),
+    "msgspec typed, and bytes": lambda path: read_msgspec(path, True),
+    "orjson and a loop, columns": read_orjson,
+}
+
+
+def measure(name: str, path: Path, warm: Path) -> None:
+    """Run one reader in this process and print its row as JSON."""
+    READERS[name](warm)  # imports, compiled code, the file system's cache
+    start = time.process_time()
+    n = READERS[name](path)
+    seconds = time.process_time() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"name": name, "seconds": seconds, "tokens": n, "peak": peak}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=256)
+    parser.add_argument("--compact", action="store_true", help="no blanks after comma and colon")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", default="", help="only readers whose name begins so")
+    parser.add_argument("--folder", type=Path, help="keep the generated files here")
+    parser.add_argument("--measure", nargs=3, metavar=("NAME", "FILE", "WARM"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure(options.measure[0], Path(options.measure[1]), Path(options.measure[2]))
+        return
+    os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1", POLARS_MAX_THREADS="1")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        kind = "compact" if options.compact else "spaced"
+        path, warm = folder / f"{kind}-{options.megabytes}.jsonl", folder / f"{kind}-8.jsonl"
+        for file, size in ((path, options.megabytes), (warm, 8)):
+            if not file.exists():
+                generate(file, size, options.compact)
+        size = path.stat().st_size
+        rows = []
+        for name in READERS:
+            if not name.startswith(options.only):
+                continue
+            runs = []
+            for _ in range(options.repeat):
+                command = [sys.executable, __file__, "--measure", name, str(path), str(warm)]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                runs.append(json.loads(done.stdout))
+            rows.append(min(runs, key=lambda run: run["seconds"]))
+        print(f"{size / 2**20:.0f} MiB, {rows[0]['tokens']} tokens, CPU seconds, best of {options.repeat}")
+        for row in rows:
+            print(
+                f"{row['name']:36s} {row['seconds']:7.2f} s {size / 1e6 / row['seconds']:7.0f} MB/s "
+                f"{row['tokens'] / row['seconds'] / 1e3:7.0f} k tok/s {row['peak']:6.0f} MiB "
+                f"{row['seconds'] / rows[0]['seconds']:5.2f} x"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The one table from a study's name to its code.
+
+A study is imported only when it is asked for, so that listing the names costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+from entropilot.errors import ConfigurationError, unknown_name
+from entropilot.studies.study import Study
+
+_MODULES: Final[dict[str, str]] = {
+    "instability": "entropilot.studies.instability",
+    "invisible-leash": "entropilot.studies.invisible_leash",
+    "passuntil": "entropilot.studies.passuntil",
+    "reasoning-utility": "entropilot.studies.reasoning_utility",
+}
+
+
+def study_names() -> tuple[str, ...]:
+    """Names of the studies that can be run, sorted."""
+    return tuple(sorted(_MODULES))
+
+
+def load_study(name: str) -> Study:
+    """The study of that name.
+
+    Raises:
+        ConfigurationError: no study has that name; the message lists the near ones.
+    """
+    if name not in _MODULES:
+        raise ConfigurationError(unknown_name("study", name, _MODULES))
+    study = importlib.import_module(_MODULES[name]).STUDY
+    if not isinstance(study, Study):
+        raise TypeError(f"{_MODULES[name]}.STUDY is not a Study")
+    return study

@@ -1,0 +1,126 @@
+"""Lines and documents become records: decoding, the choice of dialect, what to do with errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from entropilot.errors import EntropilotError, InputError, LimitError
+from entropilot.traces.builder import TraceBuilder
+from entropilot.traces.decoding import decode, is_complete, items
+from entropilot.traces.lines import BOM, Block
+from entropilot.traces.readers.detect import detect
+from entropilot.traces.reading import Batch, ReadOptions, Skipped
+
+_BLANK = b" \t\r\n"
+
+
+class DocumentReader:
+    """Takes blocks of lines, whole documents or values, and collects their traces."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        self.options = options
+        self.builder = TraceBuilder()
+        self.first_skipped: Skipped | None = None
+        self.pending = False  # something was read or skipped since the last batch
+
+    def take(self) -> Batch:
+        """What was collected since the last call."""
+        self.pending = False
+        return Batch(*self.builder.take())
+
+    def is_full(self) -> bool:
+        """Whether enough was read for a batch."""
+        return self.builder.bytes_read >= self.options.batch_bytes // 2
+
+    def finish(self) -> None:
+        """The source ends here."""
+
+    def is_document(self, block: Block) -> bool:
+        """Whether a file that begins with this block is one JSON value over many lines."""
+        start = _text_start(block)
+        first = block.buffer.find(b"\n", start, block.stop)
+        if first < 0 or not block.buffer.startswith((b"{", b"["), start):
+            return False
+        if is_complete(bytes(block.buffer[start:first])):
+            return False
+        second = bytes(block.buffer[first + 1 : block.buffer.find(b"\n", first + 1, block.stop)])
+        return not (second.startswith(b"{") and second.endswith(b"}") and is_complete(second))
+
+    def whole(self, file: str, first: Block, rest: Iterable[Block]) -> None:
+        """Read all blocks as one JSON document."""
+        text = bytearray(first.buffer[_text_start(first) : first.stop])
+        for block in rest:
+            text += block.buffer[block.start : block.stop]
+            self._check_length(file, 1, len(text))
+        self.builder.count("lines", text.count(b"\n") + (not text.endswith(b"\n")))
+        self._text(bytes(text), file, 1, " (JSON)")
+
+    def block(self, file: str, block: Block, line: int) -> int:
+        """Read each line; returns the number of the line that comes next."""
+        buffer = block.buffer
+        at = _text_start(block) if line == 1 else block.start
+        while at < block.stop:
+            end = buffer.find(b"\n", at, block.stop)
+            end = block.stop if end < 0 else end
+            self._check_length(file, line, end - at)
+            text = bytes(buffer[at:end]).strip(_BLANK)
+            if text:
+                self._text(text, file, line, " (JSONL)")
+            self.builder.count("lines")
+            at, line = end + 1, line + 1
+        return line
+
+    def _check_length(self, file: str, line: int, length: int) -> None:
+        if length > self.options.max_line_bytes:
+            raise LimitError(
+                f"{file}, line {line}: {length} bytes, more than {self.options.max_line_bytes}. If "
+                "the line is right, raise max_line_bytes; write a large JSON array as JSONL"
+            )
+
+    def _text(self, text: bytes, file: str, line: int, suffix: str) -> None:
+        if text[:5] == b"data:":  # server-sent events
+            text = text[5:].strip(_BLANK)
+            if text == b"[DONE]":
+                return
+        if text[:1] == b"[" and (parts := items(text)) is not None:
+            for part in parts:
+                self._text(part, file, line, suffix)
+            return
+        try:
+            value, replaced = decode(text)
+        except InputError as error:
+            self.skip(file, line, error)
+            return
+        self.builder.count("invalid_utf8", replaced)
+        self.value(value, file, line, suffix)
+
+    def value(self, value: Any, file: str, line: int, suffix: str) -> None:
+        """Read one decoded record."""
+        self.pending = True
+        if isinstance(value, list):
+            for part in value:
+                self.value(part, file, line, suffix)
+            return
+        try:
+            dialect, inner, outer = detect(value)
+            records = dialect.read(inner, outer, self.options, {})
+            for record in records:
+                record.row["source"], record.row["line"] = file, line
+            self.builder.add(records, dialect.name + suffix)
+        except InputError as error:
+            self.skip(file, line, error)
+
+    def skip(self, file: str, line: int, error: EntropilotError) -> None:
+        """Count a line that can't be used; raise it when reading is strict."""
+        self.pending = True
+        if self.options.strict:
+            raise type(error)(f"{file}, line {line}: {error}") from error
+        self.builder.skip(file, line, str(error))
+        if self.first_skipped is None:
+            self.first_skipped = Skipped(file, line, str(error))
+
+
+def _text_start(block: Block) -> int:
+    """Where the text begins, past a byte-order mark."""
+    return block.start + len(BOM) * block.buffer.startswith(BOM, block.start, block.stop)
