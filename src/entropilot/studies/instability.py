@@ -251,7 +251,8 @@ STUDY: Final = Study(
     paper="2602.02863",
     claim=(
         "The largest jump between consecutive next-token distributions, weighed with their "
-        "entropy, tells which answers go wrong; an early jump is more often corrected than a late one."
+        "entropy, tells which answers go wrong; an early jump is more often corrected than a late "
+        "one."
     ),
     scales={
         "smoke": "240 planted traces of a Markov chain, no model; seconds",

@@ -153,16 +153,8 @@ def _traces(axis: Axes, examples: list[dict[str, Any]]) -> None:
         if not stable and not np.isnan(values).all():
             top = int(np.nanargmax(values))
             axis.plot(top, values[top], "o", color=colours.get(kind, GREY), markersize=5)
-    axis.axhline(np.log(2), color=GREY, linewidth=0.8, linestyle=":")
-    axis.annotate(
-        "ln 2: largest divergence",
-        (1.0, np.log(2)),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right",
-        fontsize=7,
-        color=GREY,
+    axis.axhline(
+        np.log(2), color=GREY, linewidth=0.8, linestyle=":", label="ln 2, the largest divergence"
     )
     axis.set(xlabel="token", ylabel="instability I = D + H, nats")
     axis.set_ylim(bottom=0)
@@ -192,24 +184,15 @@ def _timing(axis: Axes, parts: list[dict[str, Any]]) -> None:
             elinewidth=0.9,
             capsize=2,
         )
-        for x, total in zip(place, n, strict=True):
-            axis.annotate(
-                str(total),
-                (x, 0),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7,
-                color="#222222",
-            )
+    sizes = ["smallest", "2", "3", "4", "largest"]
+    totals = count[:, :, 0].astype(int)
+    labels = [f"{size}\n{totals[0, f]} | {totals[2, f]}" for f, size in enumerate(sizes)]
     axis.set(
         xticks=range(1, 6),
-        xticklabels=["smallest", "2", "3", "4", "largest"],
-        xlabel="fifth of the peak's size",
+        xticklabels=labels,
+        xlabel="fifth of the peak's size; traces with an early | a late peak",
         ylabel="share of right answers",
         ylim=(0, 1),
     )
-    axis.set_title(
-        "Early against late peaks of equal size (number of traces)", loc="left", fontsize=10
-    )
+    axis.set_title("Early against late peaks of equal size", loc="left", fontsize=10)
     axis.legend(loc="upper right", frameon=False, fontsize=8)
