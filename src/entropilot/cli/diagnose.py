@@ -141,10 +141,14 @@ def _summarise(
     resume: Path | None,
 ) -> Summary:
     from entropilot.traces.engines import Diagnosis, diagnose_shards
-    from entropilot.traces.scan import plan_shards
+    from entropilot.traces.scan import shards_of
+    from entropilot.traces.shards import plan_shards
     from entropilot.traces.summary import SummarySettings
 
-    shards: list[Shard] = list(plan_shards([str(source) for source in sources], SHARD_BYTES))
+    shards: list[Shard] = []
+    for shard in shards_of(sources):
+        is_file = shard.path.is_file()
+        shards += plan_shards(shard.path, SHARD_BYTES) if is_file else [shard]
     size = sum(_size(shard) for shard in shards)
     if workers is None and engine is Engine.LOCAL:
         workers = 1 if size < ONE_PROCESS_BYTES else os.cpu_count()
