@@ -14,9 +14,6 @@ from entropilot.errors import InputError
 from entropilot.traces.columns import (
     GOOD,
     MAX_ALTERNATIVES,
-    N_IMPOSSIBLE,
-    N_MERGED,
-    N_ROUNDED,
     ROUNDING,
     GrowingColumns,
     put_rows,
@@ -142,7 +139,7 @@ class TraceBuilder:
     def add(self, records: list[Record], format_name: str) -> None:
         """Append the traces of one log object: all of them, or none when one is wrong."""
         start = self.columns.n
-        counts = self.columns.arrays.counts.copy()
+        counts = self.columns.counts.copy()
         had_statistics = self.columns.has_statistics
         lengths = []
         try:
@@ -154,14 +151,20 @@ class TraceBuilder:
                     self.columns.has_statistics |= record.tokens.has_statistics
                 stop = self.columns.n
                 lengths.append(stop - start)
-                settle(start, stop, record.k, self.columns.arrays)
+                settle(start, stop, record.k, self.columns.address)
                 start = stop
         except InputError:
             self.columns.n -= sum(lengths)
             self.columns.has_statistics = had_statistics
-            self.columns.arrays.counts[:N_MERGED + 1] = counts[:N_MERGED + 1]  # fmt: skip
+            self.columns.counts[:] = counts
             raise
+        first = self.columns.n - sum(lengths)
         for record, length in zip(records, lengths, strict=True):
+            if length and not record.row.get("text"):
+                pieces = self.columns.piece[first : first + length]
+                whole = b"".join(self.vocabulary.snapshot().pieces(pieces))
+                record.row["text"] = whole.decode("utf-8", "replace")
+            first += length
             self._lengths.append(length)
             for name, values in self._rows.items():
                 values.append(record.row.get(name))
@@ -189,13 +192,19 @@ class TraceBuilder:
         entries = self.vocabulary.intern(
             tokens.text + tokens.top_text, tokens.token_id + tokens.top_id
         )
-        start, arrays = self.columns.n, self.columns.arrays
-        arrays.piece[start : start + n] = entries[:n]
-        arrays.logprob[start : start + n] = logprob
-        arrays.entropy[start : start + n] = tokens.entropy
-        arrays.jsd[start : start + n] = tokens.jsd
-        stamp = self.vocabulary.arrays.stamp
-        status = put_rows(start, entries[n:], top_logprob, listed, arrays, stamp)
+        start, columns = self.columns.n, self.columns
+        columns.entropy[start : start + n] = tokens.entropy
+        columns.jsd[start : start + n] = tokens.jsd
+        status = put_rows(
+            start,
+            entries[:n],
+            logprob,
+            listed,
+            entries[n:].ctypes.data,
+            top_logprob.ctypes.data,
+            columns.address,
+            self.vocabulary.address,
+        )
         assert status == GOOD  # check_logprobs has seen every value
         self.columns.n = start + n
         self.columns.has_statistics |= tokens.has_statistics
@@ -205,15 +214,15 @@ class TraceBuilder:
         n = len(self)
         tokens = self.columns.tokens(ragged_offsets(self._lengths))
         traces = Traces(trace_rows(self._rows, n), tokens, self.vocabulary.snapshot())
-        counts = self.columns.arrays.counts
+        impossible, rounded, merged = self.columns.counts.tolist()
         report = ReadReport(
             formats=dict(self._formats),
             traces=n,
             tokens=len(tokens),
             skipped=tuple(self._skipped),
-            impossible_logprobs=int(counts[N_IMPOSSIBLE]),
-            rounded_logprobs=int(counts[N_ROUNDED]),
-            merged_alternatives=int(counts[N_MERGED]),
+            impossible_logprobs=impossible,
+            rounded_logprobs=rounded,
+            merged_alternatives=merged,
             **self._counts,
         )
         self._start_batch()

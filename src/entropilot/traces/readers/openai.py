@@ -135,10 +135,23 @@ def read_choices(
         ):
             row[column] = value if isinstance(value, str) else None
         tokens = choice_tokens(choice, scanned, where)
-        if not row.get("text") and isinstance(tokens, TokenLists):
-            row["text"] = b"".join(tokens.text).decode("utf-8", "replace")
         records.append(Record(row, tokens, requested_k(contexts)))
     return records
+
+
+def is_bare(item: Mapping[str, Any]) -> bool:
+    """Whether the object is the ``logprobs`` of a choice alone, saved without the rest."""
+    content = item.get("content")
+    if isinstance(content, list) and content:
+        return isinstance(content[0], Mapping) and "logprob" in content[0]
+    return isinstance(item.get("tokens"), list) and "token_logprobs" in item
+
+
+def read_bare(
+    item: Mapping[str, Any], outer: Contexts, options: ReadOptions, scanned: ScannedLists
+) -> list[Record]:
+    """The one trace of a saved ``logprobs`` object; labels may stand beside its lists."""
+    return read_choices({"choices": [{"logprobs": item}]}, [item, *outer], options, scanned)
 
 
 def _identity(body: Mapping[str, Any], outer: Contexts) -> str | None:
