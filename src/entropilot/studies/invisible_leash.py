@@ -206,7 +206,7 @@ def _right_answer_row(problems: AnswerProblems, pi: Floats) -> dict[str, Any]:
 STUDY = Study(
     slug="invisible-leash",
     title="What reinforcement learning loses of the base's reach",
-    paper="arXiv 2507.14843",
+    paper="2507.14843",
     claim=(
         "Reinforcement learning with verifiable rewards raises pass@1 but mostly re-weights what "
         "the base can reach: at large k the base overtakes, and more problems drop out of the "
@@ -215,7 +215,7 @@ STUDY = Study(
     scales={
         "smoke": "200 problems, 150 updates; seconds",
         "quick": "1000 problems, 600 updates of four policies over answers; about 10 s a seed",
-        "full": "4000 problems, 2400 updates; about 3 minutes a seed",
+        "full": "4000 problems, 2400 updates; 3 minutes a seed (estimated)",
     },
     measure=measure,
     judge=judge,
