@@ -88,7 +88,7 @@ class Diagnosis:
 
 
 class _Outcome(NamedTuple):
-    summary: bytes
+    summary: Summary | bytes  # bytes where it comes from another process
     unreadable: str  # why nothing of the shard could be read, or ""
 
 
@@ -168,9 +168,11 @@ def diagnose_shards(
     began, resumed = time.monotonic(), 0
     outcomes = _outcomes(todo, engine, n_workers, diagnosis, folder)
     for done, (shard, outcome) in enumerate(outcomes, 1):
+        part = outcome.value.summary
         if folder is not None and outcome.fresh and not outcome.value.unreadable:
-            write_atomically(folder / _key(shard, diagnosis), outcome.value.summary)
-        whole = merge_summaries([whole, summary_from_bytes(outcome.value.summary, str(shard.path))])
+            write_atomically(folder / _key(shard, diagnosis), _as_bytes(part))
+        part = summary_from_bytes(part, str(shard.path)) if isinstance(part, bytes) else part
+        whole = merge_summaries([whole, part])
         unreadable += [outcome.value.unreadable] if outcome.value.unreadable else []
         resumed += not outcome.fresh
         if progress is not None:
@@ -275,7 +277,11 @@ def _add(summary: Summary, traces: Traces, report: ReadReport, strict: bool) -> 
 
 def _shard_outcome(shard: Shard, diagnosis: Diagnosis) -> _Outcome:
     summary, unreadable = _read(shard, diagnosis)
-    return _Outcome(summary_to_bytes(summary), unreadable)
+    return _Outcome(_as_bytes(summary), unreadable)
+
+
+def _as_bytes(summary: Summary | bytes) -> bytes:
+    return summary if isinstance(summary, bytes) else summary_to_bytes(summary)
 
 
 def _use_one_thread() -> None:
@@ -304,7 +310,7 @@ def _in_processes(
     n = min(n_workers or _n_processors(), len(shards))
     if n <= 1:
         for shard in shards:
-            yield shard, _shard_outcome(shard, diagnosis)
+            yield shard, _Outcome(*_read(shard, diagnosis))
         return
     context = multiprocessing.get_context("spawn")  # safe whatever threads this process has
     pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker)
@@ -359,8 +365,8 @@ def _on_ray(
 
 def _ray_outcome(shard: Shard, diagnosis: Diagnosis) -> tuple[bytes, str]:
     _use_one_thread()
-    outcome = _shard_outcome(shard, diagnosis)
-    return outcome.summary, outcome.unreadable
+    summary, unreadable = _shard_outcome(shard, diagnosis)
+    return _as_bytes(summary), unreadable
 
 
 def _ray_value(ray: Any, reference: Any) -> Any:
