@@ -43,9 +43,13 @@ def generate(path: Path, megabytes: int, compact: bool = False, seed: int = 0) -
     rng = random.Random(seed)
     colon, comma = (":", ",") if compact else (": ", ", ")
     pieces = vocabulary(rng)
-    heads = [f'{{"token"{colon}{json.dumps(p, ensure_ascii=False)}{comma}"logprob"{colon}' for p in pieces]
+    heads = [
+        f'{{"token"{colon}{json.dumps(p, ensure_ascii=False)}{comma}"logprob"{colon}'
+        for p in pieces
+    ]
     tails = [
-        f'{comma}"bytes"{colon}{json.dumps(list(p.encode()), separators=(comma, colon))}' for p in pieces
+        f'{comma}"bytes"{colon}{json.dumps(list(p.encode()), separators=(comma, colon))}'
+        for p in pieces
     ]
     written, number = 0, 0
     with path.open("w", encoding="utf-8") as file:
@@ -64,8 +68,8 @@ def generate(path: Path, megabytes: int, compact: bool = False, seed: int = 0) -
             message = json.dumps("".join(text), ensure_ascii=False)
             line = (
                 f'{{"id": "chatcmpl-{number}", "object": "chat.completion", "created": 1700000000, '
-                f'"model": "m", "choices": [{{"index": 0, "message": {{"role": "assistant", "content": '
-                f'{message}}}, "logprobs": {{"content": [{comma.join(content)}], "refusal": null}}, '
+                f'"model": "m", "choices": [{{"index": 0, "message": {{"role": "assistant", '
+                f'"content": {message}}}, "logprobs": {{"content": [{comma.join(content)}], "refusal": null}}, '
                 f'"finish_reason": "stop"}}], "usage": {{"completion_tokens": {len(content)}}}}}\n'
             )
             written += file.write(line)
@@ -89,7 +93,9 @@ def read_msgspec(path: Path, with_bytes: bool) -> int:
     logprobs = msgspec.defstruct("Logprobs", [("content", list[token])], gc=False)
     message = msgspec.defstruct("Message", [("content", str)], gc=False)
     choice = msgspec.defstruct("Choice", [("message", message), ("logprobs", logprobs)], gc=False)
-    decoder = msgspec.json.Decoder(msgspec.defstruct("Body", [("id", str), ("choices", list[choice])]))
+    decoder = msgspec.json.Decoder(
+        msgspec.defstruct("Body", [("id", str), ("choices", list[choice])])
+    )
     n = 0
     with path.open("rb") as file:
         for line in file:
@@ -143,7 +149,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only", default="", help="only readers whose name begins so")
     parser.add_argument("--folder", type=Path, help="keep the generated files here")
-    parser.add_argument("--measure", nargs=3, metavar=("NAME", "FILE", "WARM"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--measure", nargs=3, metavar=("NAME", "FILE", "WARM"), help=argparse.SUPPRESS
+    )
     options = parser.parse_args()
     if options.measure:
         measure(options.measure[0], Path(options.measure[1]), Path(options.measure[2]))
@@ -167,7 +175,9 @@ def main() -> None:
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 runs.append(json.loads(done.stdout))
             rows.append(min(runs, key=lambda run: run["seconds"]))
-        print(f"{size / 2**20:.0f} MiB, {rows[0]['tokens']} tokens, CPU seconds, best of {options.repeat}")
+        print(
+            f"{size / 2**20:.0f} MiB, {rows[0]['tokens']} tokens, CPU seconds, best of {options.repeat}"
+        )
         for row in rows:
             print(
                 f"{row['name']:36s} {row['seconds']:7.2f} s {size / 1e6 / row['seconds']:7.0f} MB/s "

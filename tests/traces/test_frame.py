@@ -1,4 +1,4 @@
-"""One row of numbers a trace: columns, definitions, and nulls in place of numbers that are undefined."""
+"""One row of numbers a trace: columns, definitions, and nulls where a number is undefined."""
 
 from __future__ import annotations
 
@@ -19,14 +19,49 @@ from entropilot.traces.table import Traces, empty_traces
 
 Make = Callable[..., Traces]
 
-COLUMNS = """
-id group source line correct reward answer reference finish_reason model temperature logprobs_kind
-n_tokens n_steps k entropy_mean entropy_max entropy_first entropy_last entropy_lower_mean
-entropy_upper_mean surprisal_mean probability_min jsd_mean mass_mean mass_min instability_peak
-peak_token peak_position peak_step instability_peak_10 instability_peak_20 instability_peak_50
-instability_peak_100 instability_peak_lambda_0 instability_peak_lambda_05 instability_peak_lambda_2
-timing entropy_think_mean entropy_answer_mean step_first_entropy_mean
-""".split()
+COLUMNS = [
+    "id",
+    "group",
+    "source",
+    "line",
+    "correct",
+    "reward",
+    "answer",
+    "reference",
+    "finish_reason",
+    "model",
+    "temperature",
+    "logprobs_kind",
+    "n_tokens",
+    "n_steps",
+    "k",
+    "entropy_mean",
+    "entropy_max",
+    "entropy_first",
+    "entropy_last",
+    "entropy_lower_mean",
+    "entropy_upper_mean",
+    "surprisal_mean",
+    "probability_min",
+    "jsd_mean",
+    "mass_mean",
+    "mass_min",
+    "instability_peak",
+    "peak_token",
+    "peak_position",
+    "peak_step",
+    "instability_peak_10",
+    "instability_peak_20",
+    "instability_peak_50",
+    "instability_peak_100",
+    "instability_peak_lambda_0",
+    "instability_peak_lambda_05",
+    "instability_peak_lambda_2",
+    "timing",
+    "entropy_think_mean",
+    "entropy_answer_mean",
+    "step_first_entropy_mean",
+]
 
 
 def measured(traces: Traces) -> pl.DataFrame:

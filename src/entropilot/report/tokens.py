@@ -27,7 +27,15 @@ TEXT_LIMIT: Final = 6000  # characters of a prompt, reference or answer that a r
 
 
 class TokenMeasures(Protocol):
-    """Measures of every token of a set of traces, in the order of its token table; nats."""
+    """Measures of every token of a set of traces, in the order of its token table; nats.
+
+    Example:
+        >>> from entropilot.traces.measures import token_measures
+        >>> from entropilot.traces.table import empty_traces
+        >>> measures: TokenMeasures = token_measures(empty_traces())
+        >>> measures.instability.shape
+        (0,)
+    """
 
     @property
     def entropy(self) -> NDArray[Any]:
@@ -43,7 +51,12 @@ class TokenMeasures(Protocol):
 
 
 class Alternative(NamedTuple):
-    """A token that could have been taken."""
+    """A token that could have been taken.
+
+    Example:
+        >>> Alternative("·so", 0.25, True).probability
+        0.25
+    """
 
     text: str
     probability: float
@@ -52,7 +65,13 @@ class Alternative(NamedTuple):
 
 @dataclass(frozen=True)
 class TraceView:
-    """One trace as it is shown. Measures are in nats, nan where they are not known."""
+    """One trace as it is shown. Measures are in nats, nan where they are not known.
+
+    Example:
+        >>> none = np.zeros(0)
+        >>> len(TraceView("t", (), "", "", "", None, (), none, none, none, none, (), (), None))
+        0
+    """
 
     id: str
     facts: tuple[tuple[str, str], ...]  # (label, value) for reading
@@ -88,6 +107,18 @@ def trace_view(
         trace: its row.
         measures: of all tokens of ``traces``.
         n_alternatives: alternatives kept a token, at most; the token taken is kept besides.
+
+    Example:
+        >>> from entropilot.traces.measures import token_measures
+        >>> from entropilot.traces.table import Tokens, Vocabulary, trace_rows
+        >>> traces = Traces(
+        ...     trace_rows({"id": ["t"]}, 1),
+        ...     Tokens(np.array([0, 1]), np.array([0]), np.array([-0.1]), np.array([[0, 1]]),
+        ...         np.log([[0.9, 0.1]]), np.array([2])),
+        ...     Vocabulary.from_pieces([b"yes", b"no"]),
+        ... )
+        >>> trace_view(traces, 0, token_measures(traces)).alternatives[0][1].text
+        'no'
     """
     start, stop = (int(edge) for edge in traces.tokens.offsets[trace : trace + 2])
     row = traces.rows.row(trace, named=True)

@@ -39,7 +39,12 @@ _EMPTY: Final = "∅"
 
 
 class Span(NamedTuple):
-    """A run of whole characters that the same tokens wrote."""
+    """A run of whole characters that the same tokens wrote.
+
+    Example:
+        >>> Span("é", 4, 5).last
+        5
+    """
 
     text: str  # as shown
     first: int  # first token, a position in the trace

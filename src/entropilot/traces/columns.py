@@ -63,7 +63,7 @@ def put_row(
     c: int,
     v: int,
 ) -> int:
-    """Write one token with its n alternatives, entries (int32) and log-probs (float64) at addresses.
+    """Write one token with its n alternatives: entries (int32), log-probs (float64) at addresses.
 
     Keys that occur twice are merged: log(e^a + e^b). The most likely come first, ties in the order
     of the source. Sets ``appended`` where the sampled token comes first in the source although it
@@ -126,7 +126,7 @@ def put_row(
     if not ordered:
         if rest_ordered and int32_at(top_piece) == piece:
             last = float32_at(top_logprob + 4 * (m - 1))
-            appended = np.int64(float32_at(top_logprob) < last)
+            appended = int(float32_at(top_logprob) < last)
         _sort(top_piece, top_logprob, m)
     put_byte(int64_at(c + C_APPENDED) + row, appended)
     put_int16(int64_at(c + C_N_TOP) + 2 * row, m)
@@ -141,7 +141,7 @@ def put_row(
 
 @njit(cache=True, nogil=True)
 def _sort(top_piece: int, top_logprob: int, m: int) -> None:
-    """Insertion sort, downward: the list is short and nearly sorted, and equal ones keep their order."""
+    """Insertion sort, downward: the list is short and nearly sorted; equal ones stay in order."""
     for i in range(1, m):
         value, entry = float32_at(top_logprob + 4 * i), int32_at(top_piece + 4 * i)
         j = i

@@ -6,6 +6,9 @@ interned. What remains of the line, with a number in place of each list, is smal
 ordinary way. At anything unexpected it gives up: the ordinary way then reads the whole line, or
 says what is wrong with it. So the scanner may refuse too much, but must never accept what the other
 would not. All positions are addresses; see ``json_scan``.
+
+numba caches the compiled ``scan_line`` by the date of this file alone: after a change in a module that
+it calls, delete ``__pycache__``.
 """
 
 from __future__ import annotations
@@ -141,7 +144,7 @@ def _value(i: int, key: int, slot: int, s: int) -> int:
         if plain:
             put_int64(slot + L_STRING, i + 1)
             put_int64(slot + L_STRING_LENGTH, end - i - 1)
-            return end + 1
+            return int(end + 1)
         used = int64_at(s + S_USED)
         if used + (end - i) > int64_at(s + S_TEXT) + TEXT_ROOM:
             return -1
@@ -151,10 +154,10 @@ def _value(i: int, key: int, slot: int, s: int) -> int:
         put_int64(slot + L_STRING, used)
         put_int64(slot + L_STRING_LENGTH, stop - used)
         put_int64(s + S_USED, stop)
-        return end + 1
+        return int(end + 1)
     if key == _IS_LOGPROB:
         if byte_at(i) == SMALL_N:  # null: as if it were not there
-            return null_end(i)
+            return int(null_end(i))
         i, x = number(i)
         put_float64(slot + L_LOGPROB, x)
         return i
@@ -180,7 +183,7 @@ def _reset(slot: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _alternatives(i: int, s: int) -> tuple[int, int, int]:
-    """Read a list of {token, logprob, bytes} into slots 1 and up; where it ends, how many, status."""
+    """Read a list of {token, logprob, bytes} into slots 1 and up: its end, how many, status."""
     if byte_at(i) == SMALL_N:
         return null_end(i), 0, DONE
     if byte_at(i) != OPEN:
@@ -234,7 +237,7 @@ def _alternatives(i: int, s: int) -> tuple[int, int, int]:
 def _top_ids(i: int, n: int, s: int) -> int:
     """Read x_top_ids, one for each of the n alternatives; where it ends, -1 if it is odd."""
     if byte_at(i) == SMALL_N:
-        return null_end(i)
+        return int(null_end(i))
     if byte_at(i) != OPEN:
         return -1
     i = skip_blanks(i + 1)
@@ -264,7 +267,7 @@ def _intern_slot(slot: int, v: int) -> int:
         return -2
     if n >= 6:
         first = byte_at(string)
-        if first == 60 or first == 98 or first == 116:
+        if first in (60, 98, 116):
             return (
                 -2
             )  # <0x, bytes: and token_id: stand for something else; leave them to the others
@@ -413,9 +416,9 @@ def scan_line(start: int, stop: int, mark: int, s: int, c: int, v: int) -> int:
     depth, inside = 0, -1  # inside: depth of the logprobs object that we are in
     while i < stop:
         character = byte_at(i)
-        if character == BEGIN or character == OPEN:
+        if character in (BEGIN, OPEN):
             depth += 1
-        elif character == END or character == CLOSE:
+        elif character in (END, CLOSE):
             if depth == inside:
                 inside = -1
             depth -= 1

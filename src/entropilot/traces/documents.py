@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ from entropilot.traces.decoding import decode, is_complete, items
 from entropilot.traces.line_scanner import LineScanner
 from entropilot.traces.lines import BOM, SLACK, Block
 from entropilot.traces.readers.detect import detect
+from entropilot.traces.readers.openai import read_choices
+from entropilot.traces.readers.stream import NAME as STREAMED
+from entropilot.traces.readers.stream import OpenStream, is_chunk
 from entropilot.traces.reading import Batch, ReadOptions, Skipped
 
+MAX_STREAMS = 1000  # streamed answers that may be open at once; beyond it the oldest is closed
 MIN_FAST = 256  # bytes; a shorter line has nothing to scan
 _BLANK = b" \t\r\n"
 
@@ -27,6 +32,7 @@ class DocumentReader:
         self.builder = TraceBuilder()
         self.fast = True
         self._scanner = LineScanner(self.builder)
+        self._streams: dict[str, OpenStream] = {}
         self.first_skipped: Skipped | None = None
         self.pending = False  # something was read or skipped since the last batch
 
@@ -39,8 +45,26 @@ class DocumentReader:
         """Whether enough was read for a batch."""
         return self.builder.bytes_read >= self.options.batch_bytes // 2
 
-    def finish(self) -> None:
-        """The source ends here."""
+    def _chunk(self, chunk: Any, file: str, line: int) -> None:
+        """Keep a chunk of a streamed answer until its file ends."""
+        name = str(chunk.get("id"))
+        if name not in self._streams and len(self._streams) >= MAX_STREAMS:
+            self._close_stream(next(iter(self._streams)))
+        self._streams.setdefault(name, OpenStream(file, line)).add(chunk)
+
+    def _close_stream(self, name: str) -> None:
+        stream = self._streams.pop(name)
+        if stream.choices:
+            try:
+                records = read_choices(stream.completion(), [], self.options, {})
+                self.add(records, STREAMED, stream.file, stream.line)
+            except InputError as error:
+                self.skip(stream.file, stream.line, error)
+
+    def end_file(self) -> None:
+        """A file ends here: answers that were streamed into it are whole."""
+        for name in list(self._streams):
+            self._close_stream(name)
 
     def is_document(self, block: Block) -> bool:
         """Whether a file that begins with this block is one JSON value over many lines."""
@@ -80,7 +104,7 @@ class DocumentReader:
         return line
 
     def _scan(self, start: int, stop: int, file: str, line: int, suffix: str) -> bool:
-        """Read the line between two addresses the fast way; False: it has to go the ordinary way."""
+        """Read the line between two addresses the fast way; False: it must go the ordinary way."""
         if not self.fast or stop - start < MIN_FAST:
             return False
         columns = self.builder.columns
@@ -93,7 +117,7 @@ class DocumentReader:
             dialect, inner, outer = detect(value)
             records = dialect.read(inner, outer, self.options, lists)
             if [r.tokens for r in records if isinstance(r.tokens, Scanned)] == [*lists.values()]:
-                self._add(records, dialect.name + suffix, file, line)
+                self.add(records, dialect.name + suffix, file, line)
                 return True
         except InputError:
             pass  # the ordinary way says what is wrong
@@ -101,9 +125,13 @@ class DocumentReader:
         columns.counts[:] = counts
         return False
 
-    def _add(self, records: list[Record], name: str, file: str, line: int) -> None:
-        for record in records:
+    def add(self, records: list[Record], name: str, file: str, line: int) -> None:
+        """Append the traces of one log object, with where they come from."""
+        for i, record in enumerate(records):
             record.row["source"], record.row["line"] = file, line
+            if record.row.get("id") is None:
+                name = f"{Path(file).name}:{line}"
+                record.row["id"] = name if len(records) == 1 else f"{name}/{i}"
         self.builder.add(records, name)
         self.pending = True
 
@@ -141,10 +169,13 @@ class DocumentReader:
             for part in value:
                 self.value(part, file, line, suffix)
             return
+        if is_chunk(value):
+            self._chunk(value, file, line)
+            return
         try:
             dialect, inner, outer = detect(value)
             records = dialect.read(inner, outer, self.options, {})
-            self._add(records, dialect.name + suffix, file, line)
+            self.add(records, dialect.name + suffix, file, line)
         except InputError as error:
             self.skip(file, line, error)
 
@@ -152,7 +183,7 @@ class DocumentReader:
         """Count a line that can't be used; raise it when reading is strict."""
         self.pending = True
         if self.options.strict:
-            raise type(error)(f"{file}, line {line}: {error}") from error
+            raise type(error)(str(Skipped(file, line, str(error)))) from error
         self.builder.skip(file, line, str(error))
         if self.first_skipped is None:
             self.first_skipped = Skipped(file, line, str(error))

@@ -23,13 +23,16 @@ from typing import Any, Final, Literal, NamedTuple
 from entropilot.errors import (
     ConfigurationError,
     FormatError,
+    InputError,
     LimitError,
     require,
     unknown_name,
 )
 from entropilot.files import write_atomically
-from entropilot.traces.reading import ReadOptions, Shard
+from entropilot.traces.measures import usable_traces
+from entropilot.traces.reading import ReadOptions, ReadReport, Shard
 from entropilot.traces.scan import Source, read_traces, shards_of
+from entropilot.traces.shards import plan_shards
 from entropilot.traces.steps import RULES, split_steps
 from entropilot.traces.summary import (
     Summary,
@@ -40,8 +43,10 @@ from entropilot.traces.summary import (
     summarise,
 )
 from entropilot.traces.summary_file import FORMAT, summary_from_bytes, summary_to_bytes
+from entropilot.traces.table import Traces
 
 ENGINES: Final = ("local", "ray")
+SHARD_BYTES: Final = 256 << 20  # a few seconds of work, and what a stopped run may lose
 
 
 class Progress(NamedTuple):
@@ -114,11 +119,12 @@ def diagnose_shards(
     diagnosis: Diagnosis = Diagnosis(),
     progress: Callable[[Progress], None] | None = None,
     resume: str | Path | None = None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> Summary:
     """One summary of all shards.
 
     Args:
-        shards: files, folders or ``Shard`` ranges; each is read whole by one worker.
+        shards: files, folders or ``Shard`` ranges; a range is read by one worker.
         engine: "local" (processes) or "ray" (tasks; every node must see the files).
         n_workers: processes, or shards in flight on Ray; None takes the processors of this machine
             (of the Ray cluster). With one worker, or one shard, all happens in this process.
@@ -126,6 +132,8 @@ def diagnose_shards(
         progress: called after each shard.
         resume: folder for the result of each shard. A result is used again only for the same
             range, file size, modification time and settings.
+        shard_bytes: larger files of lines are cut into ranges of this size, when there are several
+            workers or results are kept.
 
     Returns:
         ``Summary`` in its canonical form. A shard in which nothing can be read is counted in its
@@ -151,8 +159,11 @@ def diagnose_shards(
         raise ConfigurationError(unknown_name("engine", engine, ENGINES))
     if n_workers is not None and n_workers < 1:
         raise ConfigurationError(f"n_workers is {n_workers}; at least one is needed")
-    todo = list(shards_of(shards))
     folder = None if resume is None else Path(resume)
+    todo = list(shards_of(shards))
+    alone = engine == "local" and (n_workers or _n_processors()) == 1
+    if folder is not None or not alone:
+        todo = [part for shard in todo for part in _cut(shard, shard_bytes)]
     whole, unreadable = empty_summary(diagnosis.settings), []
     began, resumed = time.monotonic(), 0
     outcomes = _outcomes(todo, engine, n_workers, diagnosis, folder)
@@ -178,6 +189,13 @@ def diagnose_shards(
     if unreadable and not len(whole):
         raise FormatError(unreadable[0])
     return canonical_summary(whole)
+
+
+def _cut(shard: Shard, n_bytes: int) -> list[Shard]:
+    """Ranges of a whole file that is larger than ``n_bytes``; anything else as it is."""
+    whole = shard.start == 0 and shard.stop is None and shard.path.is_file()
+    large = whole and shard.path.stat().st_size > n_bytes
+    return plan_shards(shard.path, n_bytes) if large else [shard]
 
 
 class _Done(NamedTuple):
@@ -225,12 +243,34 @@ def _read(source: Source, diagnosis: Diagnosis) -> tuple[Summary, str]:
         for batch in read_traces(source, options=diagnosis.options):
             traces = split_steps(batch.traces, diagnosis.rule, min_tokens=diagnosis.min_tokens)
             report = replace(batch.report, files=0) if continues else batch.report
-            summary = summarise(traces, report, onto=summary)
+            summary = _add(summary, traces, report, diagnosis.options.strict)
     except FormatError as error:
         if diagnosis.options.strict or len(summary):
             raise
         return summary, str(error)
-    return summary, ""
+    skipped = summary.report.skipped
+    nothing = skipped and not len(summary)
+    return summary, f"nothing could be read. {skipped[0]}" if nothing else ""
+
+
+def _add(summary: Summary, traces: Traces, report: ReadReport, strict: bool) -> Summary:
+    """Summarise a batch; traces whose lists are no distributions are counted, or raised."""
+    try:
+        return summarise(traces, report, onto=summary)
+    except InputError as error:
+        usable, skipped = usable_traces(traces)
+        if not skipped:
+            raise
+        if strict:
+            raise InputError(str(skipped[0])) from error
+    report = replace(
+        report,
+        traces=report.traces - len(skipped),
+        tokens=report.tokens - (len(traces.tokens) - len(usable.tokens)),
+        skipped_lines=report.skipped_lines + len(skipped),
+        skipped=report.skipped + skipped,
+    )
+    return summarise(usable, report, onto=summary)
 
 
 def _shard_outcome(shard: Shard, diagnosis: Diagnosis) -> _Outcome:

@@ -135,10 +135,27 @@ def canonical_exemplars(exemplars: Exemplars) -> Exemplars:
         piece=rank[tokens.piece],
         top_piece=rank[tokens.top_piece[:, :width]],
         top_logprob=np.ascontiguousarray(tokens.top_logprob[:, :width]),
+        entropy=_known(tokens.entropy),
+        jsd=_known(tokens.jsd),
     )
     traces = replace(traces, tokens=tokens, vocabulary=vocabulary.take(ranked))
-    columns = [*FRAME_SCHEMA, *(c for c in FULL_COLUMNS if c in rows.columns), "hash"]
+    columns = [*FRAME_SCHEMA, *known_full_columns(rows), "hash"]
     return Exemplars((traces,), _placed(rows.select(columns), 0))
+
+
+def known_full_columns(frame: pl.DataFrame) -> list[str]:
+    """Columns of full-vocabulary entropies that hold a value; a shard may bring empty ones.
+
+    Example:
+        >>> known_full_columns(pl.DataFrame({"entropy_full_mean": [None, 1.0]}))
+        ['entropy_full_mean']
+    """
+    present = [name for name in FULL_COLUMNS if name in frame.columns]
+    return [name for name in present if frame[name].null_count() < frame.height]
+
+
+def _known(values: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    return None if values is None or np.isnan(values).all() else values
 
 
 def head_tokens(traces: Traces, limit: int) -> Traces:

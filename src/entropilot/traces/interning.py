@@ -1,7 +1,7 @@
 """A growing vocabulary: token texts become small integers, each distinct text stored once.
 
-An open-addressing hash table over (model id, bytes). The kernel returns -1 when the vocabulary is full;
-the caller grows it and tries again, so that nothing is allocated inside a loop.
+An open-addressing hash table over (model id, bytes). The kernel returns -1 when the vocabulary is
+full; the caller grows it and tries again, so that nothing is allocated inside a loop.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Compiled scanners of JSON's strings, numbers and lists of bytes.
 
-Positions are addresses. A text must be followed by 16 readable bytes that are zeros: every loop stops
-at a zero byte at the latest. A scanner gives the position after what it read, or -1 where that is not
-exactly what JSON allows, or is rare enough to be left to an ordinary decoder.
+Positions are addresses. A text must be followed by 16 readable bytes that are zeros: every loop
+stops at a zero byte at the latest. A scanner gives the position after what it read, or -1 where
+that is not exactly what JSON allows, or is rare enough to be left to an ordinary decoder.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _EIGHT_ZEROS: Final = np.uint64(0x3030303030303030)
 def skip_blanks(i: int) -> int:
     """Where the next character that is not blank stands."""
     c = byte_at(i)
-    while c == 32 or c == 10 or c == 13 or c == 9:
+    while c in (32, 10, 13, 9):
         i += 1
         c = byte_at(i)
     return i
@@ -56,15 +56,15 @@ def null_end(i: int) -> int:
 
 @njit(cache=True, nogil=True)
 def string_end(i: int) -> tuple[int, bool]:
-    """Closing quote of a string whose text begins at i, and whether it is plain ASCII, no escapes.
+    """Closing quote of a string whose text begins at i, and if it is plain ASCII, no escapes.
 
     -1 when a control character (a newline, or the end of the buffer) comes first.
     """
     plain = True
     while True:
         word = word_at(i)
-        # A byte of ``marks`` has its high bit set where the word has a quote, a backslash, a control
-        # character or a byte above 127; exact up to the first such byte.
+        # A byte of ``marks`` has its high bit set where the word has a quote, a backslash, a
+        # control character or a byte above 127; exact up to the first such byte.
         quote = word ^ (_ONES * np.uint64(QUOTE))
         slash = word ^ (_ONES * np.uint64(BACKSLASH))
         marks = (
@@ -110,7 +110,7 @@ def _hex4(i: int) -> int:
 
 @njit(cache=True, nogil=True)
 def character_length(i: int) -> int:
-    """Bytes of the UTF-8 character at i; 0 when it is not valid. A quote ends a string at the latest."""
+    """Bytes of the UTF-8 character at i, 0 when it is not valid; a quote ends the string."""
     c = byte_at(i)
     if c < 0x80:
         return 1
@@ -257,7 +257,7 @@ def number(i: int) -> tuple[int, float]:
         if i == begin:
             return -1, 0.0
         exponent -= i - begin
-    if c == 101 or c == 69:
+    if c in (101, 69):
         i += 1
         sign = 1
         if byte_at(i) == MINUS:

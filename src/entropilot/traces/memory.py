@@ -1,8 +1,8 @@
 """Loads and stores at raw addresses, for the compiled kernels of this package.
 
-numba counts references of every array that a function touches; in a scanner of single bytes this took
-two thirds of the time. So the kernels get addresses, as C would, and the Python classes that call them
-own the arrays. Nothing is checked here: each kernel says how far it may reach.
+numba counts references of every array that a function touches; in a scanner of single bytes this
+took two thirds of the time. So the kernels get addresses, as C would, and the Python classes that
+call them own the arrays. Nothing is checked here: each kernel says how far it may reach.
 """
 
 from __future__ import annotations

@@ -12,12 +12,17 @@ from entropilot.errors import FormatError, InputError
 from entropilot.traces.compressed import ByteStream, open_stream
 from entropilot.traces.documents import DocumentReader
 from entropilot.traces.lines import Block, blocks
+from entropilot.traces.parquet import is_own, open_parquet, read_parquet_batches
 from entropilot.traces.plain import to_plain
+from entropilot.traces.readers.huggingface import NAME as SAFETENSORS
+from entropilot.traces.readers.huggingface import read_scores
 from entropilot.traces.reading import Batch, ReadOptions, Shard
 from entropilot.traces.table import Traces, concatenate
 
 Source = str | Path | Shard | Sequence[str | Path | Shard]
 
+PARQUET: Final = b"PAR1"
+MAX_SCORED: Final = 20_000  # tokens of full distributions a batch
 SUFFIXES: Final = (
     ".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".ndjson.gz", ".jsonl.zst", ".json.zst",
     ".ndjson.zst", ".parquet", ".safetensors",
@@ -55,11 +60,9 @@ def read_traces(source: Source, *, options: ReadOptions = ReadOptions()) -> Iter
     reader = DocumentReader(options)
     total = 0
     for shard in shards_of(source):
-        for _ in _read_shard(shard, reader, options):
-            batch = reader.take()
+        for batch in _read_shard(shard, reader, options):
             total += len(batch.traces)
             yield batch
-    reader.finish()
     if len(reader.builder) or reader.pending:
         batch = reader.take()
         total += len(batch.traces)
@@ -95,9 +98,7 @@ def _load(source: Any, options: ReadOptions) -> Iterator[Batch]:
     if isinstance(source, bytes | bytearray):
         reader = DocumentReader(options)
         stream = ByteStream(io.BytesIO(source), "the text", options)
-        for _ in _read_stream(stream, reader, options, 1, None):
-            yield reader.take()
-        reader.finish()
+        yield from _read_stream(stream, reader, options, 1, None)
         yield reader.take()
     elif isinstance(source, str | Path | Shard) or (
         isinstance(source, list | tuple)
@@ -110,7 +111,7 @@ def _load(source: Any, options: ReadOptions) -> Iterator[Batch]:
         many = source if isinstance(source, list | tuple) else [source]
         for number, item in enumerate(many, 1):
             reader.value(to_plain(item), "the objects", number, "")
-        reader.finish()
+        reader.end_file()
         yield reader.take()
 
 
@@ -140,13 +141,18 @@ def shards_of(source: Source) -> Iterator[Shard]:
             yield from shards_of(part)
 
 
-def _read_shard(shard: Shard, reader: DocumentReader, options: ReadOptions) -> Iterator[None]:
-    """Feed one shard to the reader; pauses whenever a batch is full."""
+def _read_shard(shard: Shard, reader: DocumentReader, options: ReadOptions) -> Iterator[Batch]:
+    """Full batches of one shard; what is left over stays in the reader."""
     is_stdin = str(shard.path) == "-"
-    reader.builder.count("files")
     source: Path | IO[bytes] = sys.stdin.buffer if is_stdin else shard.path
-    if not is_stdin and shard.path.is_dir():
-        raise InputError(f"{shard.path} is a folder where a file is expected")
+    if isinstance(source, Path):
+        if _begins_with(source, PARQUET):
+            yield from _read_parquet(source, reader)
+            return
+        if source.suffix == ".safetensors":
+            yield from _read_safetensors(source, reader, options)
+            return
+    reader.builder.count("files")
     stream = open_stream(source, options, shard.start)
     try:
         limit = None if shard.stop is None else shard.stop - shard.start
@@ -161,22 +167,66 @@ def _read_stream(
     options: ReadOptions,
     line: int,
     limit: int | None,
-) -> Iterator[None]:
+) -> Iterator[Batch]:
     parts = blocks(stream, options, limit)
     first = next(parts)
     if limit is None and line == 1 and reader.is_document(first):
         reader.whole(stream.name, first, parts)
         reader.builder.count("bytes_read", stream.produced)
+        reader.end_file()
         if reader.is_full():
-            yield None
+            yield reader.take()
         return
     counted = 0
     for block in _chain(first, parts):
         line = reader.block(stream.name, block, line)
         reader.builder.count("bytes_read", stream.produced - counted)
         counted = stream.produced
+        if block.is_last:
+            reader.end_file()
         if reader.is_full():
-            yield None
+            yield reader.take()
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder where a file is expected") from None
+    except OSError as error:
+        raise InputError(f"{path} can't be opened: {error.strerror}") from error
+
+
+def _read_parquet(path: Path, reader: DocumentReader) -> Iterator[Batch]:
+    """Our own Parquet as it is; any other a row at a time, by the shape of its rows."""
+    file = open_parquet(path)
+    if is_own(file):
+        if reader.pending:
+            yield reader.take()
+        yield from read_parquet_batches(path)
+        return
+    reader.builder.count("files")
+    line = 0
+    for rows in file.iter_batches(batch_size=256):
+        for row in rows.to_pylist():
+            line += 1
+            reader.value(to_plain(row), str(path), line, " (Parquet)")
+        reader.builder.count("lines", len(rows))
+        reader.builder.count("bytes_read", rows.nbytes)
+        if reader.is_full():
+            yield reader.take()
+
+
+def _read_safetensors(path: Path, reader: DocumentReader, options: ReadOptions) -> Iterator[Batch]:
+    reader.builder.count("files")
+    try:
+        for record in read_scores(path, options):
+            reader.add([record], SAFETENSORS, str(path), 1)
+            if reader.builder.columns.n > MAX_SCORED:
+                yield reader.take()
+    except InputError as error:
+        reader.skip(str(path), 0, error)
 
 
 def _chain(first: Block, rest: Iterable[Block]) -> Iterator[Block]:

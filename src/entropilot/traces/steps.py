@@ -300,10 +300,10 @@ def _join_short(offsets: Any, start: Any, stop: Any, phase: Any, shortest: int, 
             over = j == offsets[i + 1]
             end = stop[j - 1] if over else start[j]
             if end - start[begin] >= shortest or over or phase[j] != phase[begin]:
-                if begin > before and end - start[begin] < shortest:
-                    if phase[before] == phase[begin]:
-                        keep[begin] = False
-                        begin = before
+                short = begin > before and end - start[begin] < shortest
+                if short and phase[before] == phase[begin]:
+                    keep[begin] = False
+                    begin = before
                 before, begin = begin, j
             else:
                 keep[j] = False

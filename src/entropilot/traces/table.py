@@ -264,7 +264,13 @@ def concatenate(parts: Sequence[Traces]) -> Traces:
         return empty_traces()
     entries: dict[tuple[int, bytes], int] = {}
     tables = []
+    largest = max((part.vocabulary for part in parts), key=len)
+    shared = all(_begins(largest, part.vocabulary) for part in parts)  # as batches of one reading
     for part in parts:
+        if shared:
+            numbers = np.arange(len(part.vocabulary), dtype=np.int32)
+            tables.append(np.append(numbers, np.int32(-1)))
+            continue
         keys = zip(part.vocabulary.token_id.tolist(), part.vocabulary.pieces(), strict=True)
         table = np.array([entries.setdefault(key, len(entries)) for key in keys], dtype=np.int32)
         tables.append(np.append(table, np.int32(-1)))  # index -1 finds -1
@@ -303,10 +309,22 @@ def concatenate(parts: Sequence[Traces]) -> Traces:
             np.concatenate([s.stop + b for s, b in zip(split, base, strict=False)]),
             np.concatenate([s.phase for s in split]),
         )
-    vocabulary = Vocabulary.from_pieces(
-        [text for _, text in entries], [token_id for token_id, _ in entries]
-    )
+    vocabulary = largest
+    if not shared:
+        vocabulary = Vocabulary.from_pieces(
+            [text for _, text in entries], [token_id for token_id, _ in entries]
+        )
     return Traces(pl.concat([part.rows for part in parts]), tokens, vocabulary, steps)
+
+
+def _begins(whole: Vocabulary, part: Vocabulary) -> bool:
+    """Whether the entries of ``part`` are the first entries of ``whole``."""
+    n = len(part)
+    return (
+        np.array_equal(whole.offsets[: n + 1], part.offsets)
+        and np.array_equal(whole.token_id[:n], part.token_id)
+        and np.array_equal(whole.text[: part.offsets[-1]], part.text)
+    )
 
 
 def empty_traces() -> Traces:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from entropilot.errors import FormatError
 from entropilot.traces.builder import Record
-from entropilot.traces.readers import openai
+from entropilot.traces.readers import llamacpp, openai, rollouts, servers, vllm
 from entropilot.traces.readers.fields import Contexts
 from entropilot.traces.reading import ReadOptions
 
@@ -35,9 +35,29 @@ def _is_chat(item: Mapping[str, Any]) -> bool:
     return _has_choices(item) and any("message" in c for c in item["choices"])
 
 
+def _is_vllm_server(item: Mapping[str, Any]) -> bool:
+    return _has_choices(item) and (
+        "prompt_logprobs" in item or any("stop_reason" in choice for choice in item["choices"])
+    )
+
+
 DIALECTS: Final[tuple[Dialect, ...]] = (
+    Dialect(
+        "vLLM chat completions",
+        lambda item: _is_vllm_server(item) and _is_chat(item),
+        openai.read_choices,
+    ),
+    Dialect("vLLM completions", _is_vllm_server, openai.read_choices),
     Dialect("OpenAI chat completions", _is_chat, openai.read_choices),
     Dialect("OpenAI completions", _has_choices, openai.read_choices),
+    Dialect("OpenAI log-probs", openai.is_bare, openai.read_bare),
+    Dialect("OpenAI responses", servers.is_response, servers.read_response),
+    Dialect("vLLM request outputs", vllm.is_request_output, vllm.read_request_output),
+    Dialect("llama.cpp completions", llamacpp.is_native, llamacpp.read_native),
+    Dialect("Ollama answers", servers.is_ollama, servers.read_ollama),
+    Dialect("SGLang answers", servers.is_sglang, servers.read_sglang),
+    Dialect("TRL completions", rollouts.is_trl, rollouts.read_trl),
+    Dialect("verl rollouts", rollouts.is_verl, rollouts.read_verl),
 )
 
 #: Keys under which a log puts the server's answer beside what it knows of it.

@@ -139,6 +139,21 @@ def read_choices(
     return records
 
 
+def is_bare(item: Mapping[str, Any]) -> bool:
+    """Whether the object is the ``logprobs`` of a choice alone, saved without the rest."""
+    content = item.get("content")
+    if isinstance(content, list) and content:
+        return isinstance(content[0], Mapping) and "logprob" in content[0]
+    return isinstance(item.get("tokens"), list) and "token_logprobs" in item
+
+
+def read_bare(
+    item: Mapping[str, Any], outer: Contexts, options: ReadOptions, scanned: ScannedLists
+) -> list[Record]:
+    """The one trace of a saved ``logprobs`` object; labels may stand beside its lists."""
+    return read_choices({"choices": [{"logprobs": item}]}, [item, *outer], options, scanned)
+
+
 def _identity(body: Mapping[str, Any], outer: Contexts) -> str | None:
     for context in (*reversed(outer), body):  # the outermost name is the user's own
         for name in ("custom_id", "id", "request_id", "uid"):
