@@ -157,9 +157,9 @@ def _traces(axis: Axes, examples: list[dict[str, Any]]) -> None:
         np.log(2), color=GREY, linewidth=0.8, linestyle=":", label="ln 2, the largest divergence"
     )
     axis.set(xlabel="token", ylabel="instability I = D + H, nats")
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.45 * axis.get_ylim()[1])  # room for the legend
     axis.set_title("Four traces (dot: the peak)", loc="left", fontsize=10)
-    axis.legend(loc="upper right", frameon=False, fontsize=8)
+    axis.legend(loc="upper right", frameon=False, fontsize=8, ncols=2)
 
 
 def _timing(axis: Axes, parts: list[dict[str, Any]]) -> None:
@@ -192,7 +192,8 @@ def _timing(axis: Axes, parts: list[dict[str, Any]]) -> None:
         xticklabels=labels,
         xlabel="fifth of the peak's size; traces with an early | a late peak",
         ylabel="share of right answers",
-        ylim=(0, 1),
+        ylim=(0, 1.25),
+        yticks=np.linspace(0, 1, 6),
     )
     axis.set_title("Early against late peaks of equal size", loc="left", fontsize=10)
-    axis.legend(loc="upper right", frameon=False, fontsize=8)
+    axis.legend(loc="upper right", frameon=False, fontsize=8, ncols=2)
