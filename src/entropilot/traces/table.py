@@ -222,16 +222,14 @@ class Traces:
         chosen = np.asarray(rows, dtype=np.int64)
         steps = None if self.steps is None else self.steps.take(chosen, self.tokens.offsets)
         tokens = self.tokens.take(chosen)
-        used, position = np.unique(
-            np.concatenate([tokens.piece, tokens.top_piece.ravel()]), return_inverse=True
-        )
-        shift = int(np.searchsorted(used, 0))  # the empty slot -1, where present, sorts first
-        entry: NDArray[np.int32] = np.subtract(position, shift, dtype=np.int32, casting="unsafe")
-        n = len(tokens)
-        tokens = replace(
-            tokens, piece=entry[:n], top_piece=entry[n:].reshape(tokens.top_piece.shape)
-        )
-        vocabulary = self.vocabulary.take(used[shift:].astype(np.int64))
+        marked = np.zeros(len(self.vocabulary) + 1, dtype=bool)  # the last entry answers for -1
+        marked[tokens.piece] = True
+        marked[tokens.top_piece] = True
+        used = np.flatnonzero(marked[:-1])
+        position: NDArray[np.int32] = np.full(len(marked), -1, dtype=np.int32)
+        position[used] = np.arange(len(used), dtype=np.int32)
+        tokens = replace(tokens, piece=position[tokens.piece], top_piece=position[tokens.top_piece])
+        vocabulary = self.vocabulary.take(used)
         return Traces(self.rows[chosen], tokens, vocabulary, steps)
 
     def token_pieces(self, trace: int) -> list[bytes]:

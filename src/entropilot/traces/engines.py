@@ -1,0 +1,377 @@
+"""Summarise many shards of traces: in processes on one machine, or as Ray tasks on many.
+
+Each shard becomes a ``Summary``; summaries merge in whatever order they arrive to the same result.
+With a folder for the results, a run that was stopped goes on where it was: finished shards are not
+read again, and the result is that of an uninterrupted run, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from entropilot.errors import (
+    ConfigurationError,
+    FormatError,
+    InputError,
+    LimitError,
+    require,
+    unknown_name,
+)
+from entropilot.files import write_atomically
+from entropilot.traces.measures import usable_traces
+from entropilot.traces.reading import ReadOptions, ReadReport, Shard
+from entropilot.traces.scan import Source, read_traces, shards_of
+from entropilot.traces.shards import plan_shards
+from entropilot.traces.steps import RULES, split_steps
+from entropilot.traces.summary import (
+    Summary,
+    SummarySettings,
+    canonical_summary,
+    empty_summary,
+    merge_summaries,
+    summarise,
+)
+from entropilot.traces.summary_file import FORMAT, summary_from_bytes, summary_to_bytes
+from entropilot.traces.table import Traces
+
+ENGINES: Final = ("local", "ray")
+SHARD_BYTES: Final = 256 << 20  # a few seconds of work, and what a stopped run may lose
+
+
+class Progress(NamedTuple):
+    """How far a run is; handed to the progress function after each shard."""
+
+    done: int  # shards
+    total: int
+    resumed: int  # of the done ones, read from an earlier run
+    traces: int
+    tokens: int
+    bytes_read: int
+    seconds: float  # since the start of this run
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is done to each shard.
+
+    Args:
+        rule: how traces are split into steps, a name of ``RULES`` that needs no further option.
+        min_tokens: shortest step, >= 1.
+        options: how traces are read.
+        settings: what the summary holds.
+
+    Example:
+        >>> Diagnosis().rule
+        'auto'
+    """
+
+    rule: str = "auto"
+    min_tokens: int = 1
+    options: ReadOptions = field(default_factory=ReadOptions)
+    settings: SummarySettings = field(default_factory=SummarySettings)
+
+    def __post_init__(self) -> None:
+        known = [name for name in RULES if name not in ("regex", "spans")]
+        if self.rule not in known:
+            raise ConfigurationError(unknown_name("rule", self.rule, known))
+
+
+class _Outcome(NamedTuple):
+    summary: Summary | bytes  # bytes where it comes from another process
+    unreadable: str  # why nothing of the shard could be read, or ""
+
+
+def summarise_shard(shard: Source, diagnosis: Diagnosis = Diagnosis()) -> Summary:
+    """Read one shard and summarise it, a batch at a time.
+
+    Memory does not grow with the shard, except by one row of numbers a trace.
+
+    Raises:
+        InputError, FormatError, LimitError: as ``read_traces``.
+
+    Example:
+        >>> summarise_shard("no such file.jsonl")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        entropilot.errors.InputError: ...
+    """
+    summary, unreadable = _read(shard, diagnosis)
+    if unreadable:
+        raise FormatError(unreadable)
+    return canonical_summary(summary)
+
+
+def diagnose_shards(
+    shards: Source,
+    *,
+    engine: Literal["local", "ray"] = "local",
+    n_workers: int | None = None,
+    diagnosis: Diagnosis = Diagnosis(),
+    progress: Callable[[Progress], None] | None = None,
+    resume: str | Path | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> Summary:
+    """One summary of all shards.
+
+    Args:
+        shards: files, folders or ``Shard`` ranges; a range is read by one worker.
+        engine: "local" (processes) or "ray" (tasks; every node must see the files).
+        n_workers: processes, or shards in flight on Ray; None takes the processors of this machine
+            (of the Ray cluster). With one worker, or one shard, all happens in this process.
+        diagnosis: what is done to each shard.
+        progress: called after each shard.
+        resume: folder for the result of each shard. A result is used again only for the same
+            range, file size, modification time and settings.
+        shard_bytes: larger files of lines are cut into ranges of this size, when there are several
+            workers or results are kept.
+
+    Returns:
+        ``Summary`` in its canonical form. A shard in which nothing can be read is counted in its
+        report as long as another one can.
+
+    Raises:
+        InputError, FormatError, LimitError: as ``read_traces``; finished shards stay in ``resume``.
+        ConfigurationError: unknown engine, or n_workers < 1.
+        MissingExtraError: Ray is not installed.
+
+    Example:
+        >>> import json, tempfile
+        >>> best = [{"token": "Hi", "logprob": -0.5}, {"token": "No", "logprob": -1.0}]
+        >>> answer = {"logprobs": {"content": [{**best[0], "top_logprobs": best}]}}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "log.jsonl")
+        ...     _ = path.write_text(json.dumps({"id": "a", "choices": [answer]}))
+        ...     summary = diagnose_shards(path)
+        >>> summary.counts["tokens"]
+        1
+    """
+    if engine not in ENGINES:
+        raise ConfigurationError(unknown_name("engine", engine, ENGINES))
+    if n_workers is not None and n_workers < 1:
+        raise ConfigurationError(f"n_workers is {n_workers}; at least one is needed")
+    folder = None if resume is None else Path(resume)
+    todo = list(shards_of(shards))
+    alone = engine == "local" and (n_workers or _n_processors()) == 1
+    if folder is not None or not alone:
+        todo = [part for shard in todo for part in _cut(shard, shard_bytes)]
+    whole, unreadable = empty_summary(diagnosis.settings), []
+    began, resumed = time.monotonic(), 0
+    outcomes = _outcomes(todo, engine, n_workers, diagnosis, folder)
+    for done, (shard, outcome) in enumerate(outcomes, 1):
+        part = outcome.value.summary
+        if folder is not None and outcome.fresh and not outcome.value.unreadable:
+            write_atomically(folder / _key(shard, diagnosis), _as_bytes(part))
+        part = summary_from_bytes(part, str(shard.path)) if isinstance(part, bytes) else part
+        whole = merge_summaries([whole, part])
+        unreadable += [outcome.value.unreadable] if outcome.value.unreadable else []
+        resumed += not outcome.fresh
+        if progress is not None:
+            report = whole.report
+            progress(
+                Progress(
+                    done,
+                    len(todo),
+                    resumed,
+                    len(whole),
+                    whole.counts["tokens"],
+                    report.bytes_read,
+                    time.monotonic() - began,
+                )
+            )
+    if unreadable and not len(whole):
+        raise FormatError(unreadable[0])
+    return canonical_summary(whole)
+
+
+def _cut(shard: Shard, n_bytes: int) -> list[Shard]:
+    """Ranges of a whole file that is larger than ``n_bytes``; anything else as it is."""
+    whole = shard.start == 0 and shard.stop is None and shard.path.is_file()
+    large = whole and shard.path.stat().st_size > n_bytes
+    return plan_shards(shard.path, n_bytes) if large else [shard]
+
+
+class _Done(NamedTuple):
+    value: _Outcome
+    fresh: bool  # made in this run
+
+
+def _outcomes(
+    shards: Sequence[Shard],
+    engine: str,
+    n_workers: int | None,
+    diagnosis: Diagnosis,
+    folder: Path | None,
+) -> Iterator[tuple[Shard, _Done]]:
+    """Each shard with its outcome: the kept ones first, then the others as they are finished."""
+    left = []
+    for shard in shards:
+        kept = None if folder is None else folder / _key(shard, diagnosis)
+        if kept is not None and kept.is_file():
+            yield shard, _Done(_Outcome(kept.read_bytes(), ""), False)
+        else:
+            left.append(shard)
+    run = _in_processes if engine == "local" else _on_ray
+    for shard, outcome in run(left, n_workers, diagnosis):
+        yield shard, _Done(outcome, True)
+
+
+def _key(shard: Shard, diagnosis: Diagnosis) -> str:
+    """File name of a shard's result; another name whenever the result may differ."""
+    try:
+        status = shard.path.stat()
+        version: tuple[int, ...] = (status.st_size, status.st_mtime_ns)
+    except OSError:  # standard input, or gone; reading it will say so
+        version = ()
+    identity = (FORMAT, str(shard.path.absolute()), *version, shard.start, shard.stop, diagnosis)
+    digest = hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
+    return f"{shard.path.name[:80]}-{shard.start}-{digest}.summary"
+
+
+def _read(source: Source, diagnosis: Diagnosis) -> tuple[Summary, str]:
+    summary = empty_summary(diagnosis.settings)
+    # Only the first range of a file counts the file, so that the count does not tell the sharding.
+    continues = isinstance(source, Shard) and source.start > 0
+    try:
+        for batch in read_traces(source, options=diagnosis.options):
+            traces = split_steps(batch.traces, diagnosis.rule, min_tokens=diagnosis.min_tokens)
+            report = replace(batch.report, files=0) if continues else batch.report
+            summary = _add(summary, traces, report, diagnosis.options.strict)
+    except FormatError as error:
+        if diagnosis.options.strict or len(summary):
+            raise
+        return summary, str(error)
+    skipped = summary.report.skipped
+    nothing = skipped and not len(summary)
+    return summary, f"nothing could be read. {skipped[0]}" if nothing else ""
+
+
+def _add(summary: Summary, traces: Traces, report: ReadReport, strict: bool) -> Summary:
+    """Summarise a batch; traces whose lists are no distributions are counted, or raised."""
+    try:
+        return summarise(traces, report, onto=summary)
+    except InputError as error:
+        usable, skipped = usable_traces(traces)
+        if not skipped:
+            raise
+        if strict:
+            raise InputError(str(skipped[0])) from error
+    report = replace(
+        report,
+        traces=report.traces - len(skipped),
+        tokens=report.tokens - (len(traces.tokens) - len(usable.tokens)),
+        skipped_lines=report.skipped_lines + len(skipped),
+        skipped=report.skipped + skipped,
+    )
+    return summarise(usable, report, onto=summary)
+
+
+def _shard_outcome(shard: Shard, diagnosis: Diagnosis) -> _Outcome:
+    summary, unreadable = _read(shard, diagnosis)
+    return _Outcome(_as_bytes(summary), unreadable)
+
+
+def _as_bytes(summary: Summary | bytes) -> bytes:
+    return summary if isinstance(summary, bytes) else summary_to_bytes(summary)
+
+
+def _use_one_thread() -> None:
+    """A worker is one of many: its libraries must not start a thread a processor each."""
+    for name in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    import numba
+    import pyarrow
+
+    numba.set_num_threads(1)
+    pyarrow.set_cpu_count(1)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without a traceback
+    _use_one_thread()
+
+
+def _n_processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_processes(
+    shards: list[Shard], n_workers: int | None, diagnosis: Diagnosis
+) -> Iterator[tuple[Shard, _Outcome]]:
+    n = min(n_workers or _n_processors(), len(shards))
+    if n <= 1:
+        for shard in shards:
+            yield shard, _Outcome(*_read(shard, diagnosis))
+        return
+    context = multiprocessing.get_context("spawn")  # safe whatever threads this process has
+    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker)
+    waiting = iter(shards)
+    running: dict[Future[_Outcome], Shard] = {}
+    try:
+        while True:
+            for shard in islice(waiting, 2 * n - len(running)):
+                running[pool.submit(_shard_outcome, shard, diagnosis)] = shard
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise LimitError(
+            "a worker process died, most likely for want of memory; use fewer workers or a smaller "
+            "batch_bytes. With a resume folder, finished shards are kept"
+        ) from error
+    finally:  # also on Ctrl-C, or when the caller stops early: no worker outlives the call
+        workers = list((getattr(pool, "_processes", None) or {}).values())
+        pool.shutdown(wait=not running, cancel_futures=True)
+        for worker in workers if running else ():
+            worker.terminate()
+            worker.join()
+
+
+def _on_ray(
+    shards: list[Shard], n_workers: int | None, diagnosis: Diagnosis
+) -> Iterator[tuple[Shard, _Outcome]]:
+    ray = require("ray", extra="ray", purpose="diagnosing shards on Ray")
+    started = not ray.is_initialized()
+    if started:
+        ray.init(num_cpus=n_workers, include_dashboard=False, log_to_driver=False)
+    remote = ray.remote(num_cpus=1, max_retries=3)(_ray_outcome)
+    n = n_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    waiting = iter(shards)
+    running: dict[Any, Shard] = {}
+    try:
+        while True:
+            for shard in islice(waiting, 2 * n - len(running)):
+                running[remote.remote(shard, diagnosis)] = shard
+            if not running:
+                break
+            done, _ = ray.wait(list(running), num_returns=1)
+            yield running.pop(done[0]), _Outcome(*_ray_value(ray, done[0]))
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+        if started:
+            ray.shutdown()
+
+
+def _ray_outcome(shard: Shard, diagnosis: Diagnosis) -> tuple[bytes, str]:
+    _use_one_thread()
+    summary, unreadable = _shard_outcome(shard, diagnosis)
+    return _as_bytes(summary), unreadable
+
+
+def _ray_value(ray: Any, reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = getattr(error, "cause", None)
+        raise (cause if isinstance(cause, Exception) else error) from error
