@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from entropilot.errors import FormatError, InputError
@@ -113,9 +115,23 @@ def test_damaged_and_foreign_files(tmp_path: Path, traces: Traces) -> None:
     path = tmp_path / "t.parquet"
     write_parquet(traces, path)
     raw = path.read_bytes()
+    path_of_good = tmp_path / "good.parquet"
+    path_of_good.write_bytes(raw)
     path.write_bytes(raw[: len(raw) // 2])
     with pytest.raises(FormatError, match="can't be read as Parquet"):
         load_traces(path)
+    table = pq.read_table(path_of_good)
+    for name, values in (("piece", [[9, 0], [], [0]]), ("logprob", [[-1.0], [], [-1.0]])):
+        column = pa.array(values, table.schema.field(name).type)
+        spoilt = table.set_column(table.column_names.index(name), table.schema.field(name), column)
+        metadata = pq.ParquetFile(path_of_good).metadata.metadata
+        pq.write_table(spoilt.replace_schema_metadata(metadata), path)
+        with pytest.raises(FormatError, match=r"outside the vocabulary|not one value for each"):
+            read_parquet(path)
+    beyond = Steps(np.array([0, 1, 1, 1]), np.array([0]), np.array([9]), np.zeros(1, np.int8))
+    write_parquet(replace(traces, steps=beyond), path)
+    with pytest.raises(FormatError, match="a step reaches beyond the tokens"):
+        read_parquet(path)
     pl.DataFrame({"a": [1]}).write_parquet(path)
     with pytest.raises(FormatError, match="columns found: a"):
         read_parquet(path)
