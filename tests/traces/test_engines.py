@@ -206,6 +206,11 @@ if __name__ == "__main__":
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     assert len(list(kept.glob("*.summary"))) == 1
+    whole = diagnose_shards(shards, n_workers=1)
+    seen: list[Progress] = []
+    again = diagnose_shards(shards, n_workers=1, resume=kept, progress=seen.append)
+    assert seen[-1].resumed == 1
+    assert equal_summaries(again, whole)
 
 
 def test_lists_that_are_no_distributions_are_counted(shards: list[Path]) -> None:
