@@ -170,6 +170,16 @@ def test_bad_arguments(shards: list[Path]) -> None:
         diagnose_shards(shards, n_workers=0)
     with pytest.raises(ConfigurationError, match="unknown rule 'spans'"):
         Diagnosis("spans")
+    with pytest.raises(ConfigurationError, match="top_k 0"):
+        Diagnosis(top_k=0)
+
+
+def test_lists_can_be_cut_on_the_way(shards: list[Path]) -> None:
+    whole = diagnose_shards(shards, n_workers=1)
+    cut = diagnose_shards(shards, n_workers=1, diagnosis=Diagnosis(top_k=2))
+    assert set(whole.frame["k"]) == {4}
+    assert set(cut.frame["k"]) == {2}
+    assert cut.frame["entropy_max"].max() <= math.log(2) + 1e-12
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from entropilot.errors import (
     unknown_name,
 )
 from entropilot.files import write_atomically
-from entropilot.traces.measures import usable_traces
+from entropilot.traces.measures import truncate_top_k, usable_traces
 from entropilot.traces.reading import ReadOptions, ReadReport, Shard
 from entropilot.traces.scan import Source, read_traces, shards_of
 from entropilot.traces.shards import plan_shards
@@ -70,6 +70,7 @@ class Diagnosis:
         min_tokens: shortest step, >= 1.
         options: how traces are read.
         settings: what the summary holds.
+        top_k: cut the lists of alternatives to so many first; makes logs of different k comparable.
 
     Example:
         >>> Diagnosis().rule
@@ -80,11 +81,16 @@ class Diagnosis:
     min_tokens: int = 1
     options: ReadOptions = field(default_factory=ReadOptions)
     settings: SummarySettings = field(default_factory=SummarySettings)
+    top_k: int | None = None
 
     def __post_init__(self) -> None:
         known = [name for name in RULES if name not in ("regex", "spans")]
         if self.rule not in known:
             raise ConfigurationError(unknown_name("rule", self.rule, known))
+        if self.min_tokens < 1 or (self.top_k is not None and self.top_k < 1):
+            raise ConfigurationError(
+                f"min_tokens is {self.min_tokens} and top_k {self.top_k}; both are at least 1"
+            )
 
 
 class _Outcome(NamedTuple):
@@ -243,7 +249,10 @@ def _read(source: Source, diagnosis: Diagnosis) -> tuple[Summary, str]:
     continues = isinstance(source, Shard) and source.start > 0
     try:
         for batch in read_traces(source, options=diagnosis.options):
-            traces = split_steps(batch.traces, diagnosis.rule, min_tokens=diagnosis.min_tokens)
+            traces = batch.traces
+            if diagnosis.top_k is not None:
+                traces = truncate_top_k(traces, diagnosis.top_k)
+            traces = split_steps(traces, diagnosis.rule, min_tokens=diagnosis.min_tokens)
             report = replace(batch.report, files=0) if continues else batch.report
             summary = _add(summary, traces, report, diagnosis.options.strict)
     except FormatError as error:
