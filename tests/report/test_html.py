@@ -160,6 +160,8 @@ def test_without_labels(assessment: Any, measures: Any) -> None:
     assert "No signal could be tested" in page.text
     assert "roc-title" not in page.ids
     assert "wrong of those" not in page.text
+    assert "P(wrong)" not in page.text
+    assert "no labels" in page.text
 
 
 def test_numbers_that_are_not_known(assessment: Any, measures: Any) -> None:

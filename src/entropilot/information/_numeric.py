@@ -4,7 +4,8 @@ A call of the C library's ``exp`` inside a loop stops the vectoriser. The polyno
 with AVX-512 they take sixteen float32 or eight float64 at a time. Arguments are <= about 1, because
 every caller subtracts the maximum or holds log-probabilities.
 
-numba's cache of a kernel does not see a change in this file: after one, remove ``__pycache__/*.nb?``.
+numba's cache of a kernel does not see a change in this file: after one, remove
+``__pycache__/*.nb?``.
 
 Relative error: ``exp32`` 1.2e-7, ``exp64`` 3e-16, ``log1p32`` 1e-7 of the value at 1.
 """

@@ -86,7 +86,7 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> Floats:
         )
     out = np.empty(counts.shape)
     flat = np.empty(counts.size)
-    _pass_at_k(trials.ravel(), counts.ravel(), draws.ravel(), flat)
+    _pass_at_k(trials.flatten(), counts.flatten(), draws.flatten(), flat)
     out[...] = flat.reshape(counts.shape)
     return out[()]
 

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import InputError
 from entropilot.information.counts import reject, whole_numbers
-from entropilot.information.intervals import Floats, clopper_pearson, cluster_bootstrap_of
+from entropilot.information.intervals import Floats, cluster_bootstrap_of
 
 Draw = Callable[[int, np.random.Generator], Any]  # bool [n] in draw order, or (bool [n], texts)
 
@@ -76,12 +76,19 @@ class PassUntilResult:
     def _ends(self, confidence: float) -> tuple[Floats, Floats]:
         from scipy.special import betaincinv  # costs 0.2 s to import
 
+        tail = (1 - confidence) / 2
         passes, draws = np.broadcast_arrays(np.asarray(self.passes), np.asarray(self.K))
-        low, high = clopper_pearson(passes, draws, confidence)
-        # The last of K draws is a pass by design, so the upper end has K-1 draws with r-1 passes.
-        done, left = ~np.asarray(self.censored), np.maximum(draws - passes, 1)
-        exact = betaincinv(np.maximum(passes, 1), left, 1 - (1 - confidence) / 2)
-        return low, np.where(done, np.where(draws == passes, 1.0, exact), high)[()]
+        pairs, where = np.unique(
+            np.stack([passes.ravel(), draws.ravel()]), axis=1, return_inverse=True
+        )
+        s, k = pairs
+        low = np.where(s == 0, 0.0, betaincinv(np.maximum(s, 1), k - s + 1, tail))
+        # The last of K draws is a pass by design, so an uncensored upper end has s - 1 passes in
+        # K - 1 draws; a censored one is Clopper-Pearson's.
+        a = np.where(s >= self.r, s, s + 1)
+        high = np.where(s == k, 1.0, betaincinv(a, np.maximum(k - s, 1), 1 - tail))
+        where = where.reshape(draws.shape)
+        return low[where][()], high[where][()]
 
 
 class TaskRate(NamedTuple):

@@ -1,1 +1,12 @@
-"""."""
+"""Local language models: fetching, loading, sampling and inspecting them."""
+
+from entropilot.models.loaders import LanguageModel, as_language_model, load_model
+from entropilot.models.sampler import sample, sample_batches
+
+__all__ = [
+    "LanguageModel",
+    "as_language_model",
+    "load_model",
+    "sample",
+    "sample_batches",
+]

@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from entropilot.report import curves, figures, sentences, wording
-from entropilot.report.payload import flagged_columns, script_json, views_payload
+from entropilot.report.payload import TOKEN_CAP, flagged_columns, script_json, views_payload
 from entropilot.report.tokens import LEVELS, TokenMeasures, TraceView, span_levels, trace_view
 from entropilot.report.visible import prose, visible
 from entropilot.traces.assessment import Assessment
@@ -34,7 +34,14 @@ PICTURES: Final = ("overview", "roc", "buckets", "prefix", "timing", "group_bar"
 
 
 class Reading(Protocol):
-    """What was read and what was not: a ``ReadReport`` of ``entropilot.traces``."""
+    """What was read and what was not: a ``ReadReport`` of ``entropilot.traces``.
+
+    Example:
+        >>> from entropilot.traces.reading import ReadReport
+        >>> reading: Reading = ReadReport(traces=3, formats={"OpenAI": 3})
+        >>> reading.traces
+        3
+    """
 
     @property
     def traces(self) -> int:
@@ -61,6 +68,10 @@ class Meta:
     """What stands at the edges of a report.
 
     Time and version come in, so that the same report can be made again.
+
+    Example:
+        >>> Meta("Nightly run", sources=("a.jsonl",)).title
+        'Nightly run'
     """
 
     title: str = "Trace report"
@@ -79,6 +90,14 @@ def exemplar_views(
         assessment: whose ``exemplars`` are shown.
         measures: of the tokens of ``assessment.exemplars``; computed where not given.
         most: traces, at most.
+
+    Example:
+        >>> import polars as pl
+        >>> from entropilot.traces.assess import assess
+        >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
+        ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
+        >>> exemplar_views(assess(frame))  # a frame alone holds no tokens
+        ()
     """
     traces = assessment.exemplars
     if not len(traces):
@@ -87,7 +106,10 @@ def exemplar_views(
         from entropilot.traces.measures import token_measures
 
         measures = token_measures(traces)
-    return tuple(trace_view(traces, row, measures) for row in range(min(len(traces), most)))
+    return tuple(
+        trace_view(traces, row, measures, most_tokens=TOKEN_CAP)
+        for row in range(min(len(traces), most))
+    )
 
 
 def render_html(
@@ -104,6 +126,14 @@ def render_html(
         measures: of the tokens of the exemplars; computed where not given.
         reading: what was read and skipped, where files were read.
         meta: title, date, version, command.
+
+    Example:
+        >>> import polars as pl
+        >>> from entropilot.traces.assess import assess
+        >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
+        ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
+        >>> "1 of 2 traces look suspicious" in render_html(assess(frame))
+        True
     """
     meta = meta or Meta()
     views = exemplar_views(assessment, measures)
@@ -131,6 +161,8 @@ def render_html(
         threshold=assessment.threshold if wording.known(assessment.threshold) else None,
         remarks=remarks(assessment, reading),
         label=sentences.name_of(assessment, assessment.signal),
+        chances=assessment.flagged["p_wrong"].count() > 0,
+        rated=any(signal.auc for signal in assessment.signals),
         rows=assessment.flagged.head(STATIC_ROWS).to_dicts(),
         views=views[:STATIC_VIEWS],
         n_views=len(views),
@@ -150,7 +182,18 @@ def write_html(
     reading: Reading | None = None,
     meta: Meta | None = None,
 ) -> Path:
-    """Write the report; the file appears whole or not at all. Arguments as in ``render_html``."""
+    """Write the report; the file appears whole or not at all. Arguments as in ``render_html``.
+
+    Example:
+        >>> import tempfile
+        >>> import polars as pl
+        >>> from entropilot.traces.assess import assess
+        >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
+        ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_html(f"{folder}/report.html", assess(frame)).read_text()[:15]
+        '<!doctype html>'
+    """
     from entropilot.report.files import write_text
 
     return write_text(path, render_html(assessment, measures=measures, reading=reading, meta=meta))
@@ -175,7 +218,7 @@ def _pictures(assessment: Assessment) -> dict[str, Markup]:
     made = dict.fromkeys(PICTURES, Markup(""))
     if assessment.flagged.height:
         made["overview"] = figures.overview(assessment.flagged, assessment.threshold, axis)
-    if any(s.roc for s in assessment.signals):
+    if any(s.roc for s in assessment.signals if s.name == assessment.signal):
         made["roc"] = figures.roc(assessment.signals, assessment.signal)
     if assessment.buckets:
         made["buckets"] = figures.bucket_bars(assessment.buckets, axis)

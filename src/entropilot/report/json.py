@@ -51,6 +51,14 @@ def assessment_json(
 
     Returns:
         Values that ``json.dumps`` takes with ``allow_nan=False``. Texts are as the log has them.
+
+    Example:
+        >>> import polars as pl
+        >>> from entropilot.traces.assess import assess
+        >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
+        ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
+        >>> assessment_json(assess(frame))["counts"]["flagged"]
+        1
     """
     about = asdict(meta or Meta())
     groups = assessment.groups
@@ -111,7 +119,18 @@ def write_json(
     reading: Reading | None = None,
     meta: Meta | None = None,
 ) -> Path:
-    """Write the assessment as JSON, all in ASCII; the file appears whole or not at all."""
+    """Write the assessment as JSON, all in ASCII; the file appears whole or not at all.
+
+    Example:
+        >>> import tempfile
+        >>> import polars as pl
+        >>> from entropilot.traces.assess import assess
+        >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
+        ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     json.loads(write_json(f"{folder}/a.json", assess(frame)).read_text())["signal"]
+        'entropy_mean'
+    """
     plain = assessment_json(assessment, reading=reading, meta=meta)
     return write_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 

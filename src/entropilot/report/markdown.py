@@ -44,6 +44,14 @@ def render_markdown(
         reading: what was read and skipped.
         meta: title, date, version, command.
         most: flagged traces listed, at most.
+
+    Example:
+        >>> import polars as pl
+        >>> from entropilot.traces.assess import assess
+        >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
+        ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
+        >>> print(render_markdown(assess(frame)).splitlines()[2])
+        1 of 2 traces look suspicious, by mean entropy.
     """
     meta = meta or Meta()
     parts = [f"# {escaped(meta.title)}", *_paragraphs(assessment.headline)]
@@ -82,7 +90,18 @@ def write_markdown(
     reading: Reading | None = None,
     meta: Meta | None = None,
 ) -> Path:
-    """Write the assessment as Markdown; the file appears whole or not at all."""
+    """Write the assessment as Markdown; the file appears whole or not at all.
+
+    Example:
+        >>> import tempfile
+        >>> import polars as pl
+        >>> from entropilot.traces.assess import assess
+        >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
+        ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_markdown(f"{folder}/a.md", assess(frame)).read_text()[:14]
+        '# Trace report'
+    """
     return write_text(path, render_markdown(assessment, reading=reading, meta=meta))
 
 

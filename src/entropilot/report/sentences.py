@@ -6,6 +6,7 @@ from typing import Final
 
 from entropilot.report.wording import count, decimal, estimate, known, percent, plural
 from entropilot.traces.assessment import Assessment, Interval, Replay, Signal
+from entropilot.traces.signals import signal_label
 
 #: Measures of tokens, of which a ``Summary`` keeps histograms, with their names for reading.
 TOKEN_MEASURES: Final = {
@@ -24,7 +25,7 @@ def main_signal(assessment: Assessment) -> Signal | None:
 def name_of(assessment: Assessment, column: str) -> str:
     """A column's name for reading, as the signals have it."""
     known_names = {signal.name: signal.label for signal in assessment.signals} | TOKEN_MEASURES
-    return known_names.get(column, column.replace("_", " ").removeprefix("n ")) or "score"
+    return known_names.get(column) or signal_label(column) or "score"
 
 
 def with_unit(assessment: Assessment, column: str) -> str:

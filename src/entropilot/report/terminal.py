@@ -40,6 +40,16 @@ def heatmap(view: TraceView, *, measure: str = "entropy", cap: int = 2000) -> Te
         view: the trace.
         measure: by which it is coloured: a key of ``LEVELS``.
         cap: tokens shown at most, around the start and the peak.
+
+    Example:
+        >>> import numpy as np
+        >>> from entropilot.report.tokens import TraceView
+        >>> from entropilot.report.visible import spans
+        >>> calm, wild = 0.0, 2.7
+        >>> view = TraceView("t", (), "", "", "", True, tuple(spans([b"yes", b" no"])),
+        ...     *(np.array([calm, wild]) for _ in range(4)), ((), ()), (), 1)
+        >>> heatmap(view).plain
+        'yes no'
     """
     text = Text(no_wrap=False, overflow="fold")
     reached = 0
@@ -59,7 +69,12 @@ def heatmap(view: TraceView, *, measure: str = "entropy", cap: int = 2000) -> Te
 
 
 def legend(measure: str = "entropy") -> Text:
-    """The colours with the nats at which each begins."""
+    """The colours with the nats at which each begins.
+
+    Example:
+        >>> legend("surprisal").plain[:30]
+        'surprisal, nats from  0  0.05 '
+    """
     text = Text(f"{measure}, nats from ", "dim")
     for edge, style in zip((0.0, *LEVELS[measure]), STYLES, strict=True):
         text.append(f" {edge:g} ", style)
@@ -67,22 +82,48 @@ def legend(measure: str = "entropy") -> Text:
 
 
 def print_trace(view: TraceView, console: Console, *, measure: str = "entropy") -> None:
-    """Print one trace: what is known of it, its tokens in colour, the alternatives at its peak."""
+    """Print one trace: what is known of it, its tokens in colour, the alternatives at its peak.
+
+    Example:
+        >>> import numpy as np
+        >>> from entropilot.report.tokens import TraceView
+        >>> from entropilot.report.visible import spans
+        >>> calm, wild = 0.0, 2.7
+        >>> view = TraceView("t", (), "", "", "", True, tuple(spans([b"yes", b" no"])),
+        ...     *(np.array([calm, wild]) for _ in range(4)), ((), ()), (), 1)
+        >>> print_trace(view, Console(color_system=None))
+        t · right · 2 tokens
+        entropy, nats from  0  0.05  0.2  0.4  0.7  1  1.5  2  2.5   peak underlined
+        yes no
+        peak 2.70 nats at token 1
+    """
     verdict = {None: "unlabelled", True: "right", False: "wrong"}[view.correct]
     console.print(Text(f"{view.id} · {verdict} · {count(len(view))} tokens", "bold"))
     console.print(legend(measure))
     console.print(heatmap(view, measure=measure))
     if view.peak is not None:
-        said = f"peak {decimal(float(view.instability[view.peak]))} nats at token {view.peak}: "
+        said = f"peak {decimal(float(view.instability[view.peak]))} nats at token {view.peak}"
         others = "  ".join(
             f"{'>' if other.taken else ''}{other.text} {percent(other.probability, 1)}"
             for other in view.alternatives[view.peak]
         )
-        console.print(Text(said, "dim").append(others))
+        console.print(Text(f"{said}: {others}" if others else said))
 
 
 def print_assessment(assessment: Assessment, console: Console, *, most: int = 10) -> None:
-    """Print the headline, the first flagged traces and what to do next."""
+    """Print the headline, the first flagged traces and what to do next.
+
+    Example:
+        >>> import polars as pl
+        >>> from entropilot.traces.assess import assess
+        >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
+        ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
+        >>> console = Console(color_system=None, width=100)
+        >>> with console.capture() as said:
+        ...     print_assessment(assess(frame), console)
+        >>> said.get().splitlines()[0]
+        '1 of 2 traces look suspicious, by mean entropy.'
+    """
     for i, sentence in enumerate(assessment.headline):
         console.print(Text(prose(sentence), "bold" if i == 0 else ""))
     if assessment.flagged.height:

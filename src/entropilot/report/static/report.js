@@ -89,6 +89,7 @@
     cell.dataset.label = label;
     return cell;
   };
+  const hasChance = rows.p_wrong.some((share) => share !== null);
   const rowOf = (i) => {
     const row = make("tr");
     const name = make("td", "name");
@@ -100,7 +101,7 @@
     verdict.append(make("span", `verdict ${VERDICTS[rows.correct[i]]}`, VERDICTS[rows.correct[i]]));
     const step = rows.peak_step[i] === null ? "" : count(rows.peak_step[i]);
     row.append(
-      name, labelled("Score", "n score", nats(rows.score[i])), chance(i), place(rows.peak_position[i], rows.peak_token[i]),
+      name, labelled("Score", "n score", nats(rows.score[i])), ...(hasChance ? [chance(i)] : []), place(rows.peak_position[i], rows.peak_token[i]),
       labelled("Step", "n step", step), labelled("Time", "time", coded(rows.timing, i)), verdict, make("td", "why", coded(rows.reason, i)),
     );
     return row;

@@ -1,0 +1,240 @@
+"""The inner loop of sampling: one batch of answers, token after token, every token measured.
+
+Legend: B answers in a batch, T tokens of a prompt, V vocabulary, K listed alternatives.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entropilot.models.loaders import LanguageModel
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of every batch."""
+
+    temperatures: tuple[float, ...]
+    top_p: float
+    max_tokens: int
+    stop: tuple[bytes, ...]
+    seed: int
+    n_top: int
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Keys and values of the shared part of all prompts, computed once with batch size 1."""
+
+    length: int
+    cache: Any
+
+    @classmethod
+    def of(cls, model: LanguageModel, shared: list[int]) -> Prefix:
+        """Run the model once over the shared tokens; none are fine."""
+        import torch
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=model.model.config)
+        if shared:
+            tokens = torch.tensor([shared])
+            forward(model.model, tokens, cache=cache, position_ids=None, attention_mask=None)
+        return cls(len(shared), cache)
+
+    def repeated(self, n: int) -> Any:
+        """A copy for n rows."""
+        cache = copy.deepcopy(self.cache)
+        if self.length and n > 1:
+            cache.batch_repeat_interleave(n)
+        return cache
+
+
+def forward(model: Any, tokens: Any, *, cache: Any, position_ids: Any, attention_mask: Any) -> Any:
+    """Logits [B, V] after the last given token; the cache grows in place."""
+    known = inspect.signature(model.forward).parameters
+    cache_name = "cache" if "cache" in known else "past_key_values"  # renamed in transformers 5.24
+    out = model(
+        input_ids=tokens,
+        position_ids=position_ids,
+        attention_mask=attention_mask,
+        use_cache=True,
+        logits_to_keep=1,  # the head on prompt positions would cost more than the prompt itself
+        **{cache_name: cache},
+    )
+    return out.logits[:, -1]
+
+
+@dataclass
+class Batch:
+    """What the rows of a batch left behind, by step; row r is problem r // n_samples."""
+
+    n_rows: int
+    finish: list[str]
+    row: list[NDArray[np.int64]] = field(default_factory=list)
+    token: list[NDArray[np.int64]] = field(default_factory=list)
+    logprob: list[NDArray[np.float32]] = field(default_factory=list)
+    top: list[NDArray[np.int32]] = field(default_factory=list)
+    top_logprob: list[NDArray[np.float32]] = field(default_factory=list)
+    entropy: list[NDArray[np.float32]] = field(default_factory=list)
+    jsd: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+def run_batch(
+    model: LanguageModel,
+    prefix: Prefix,
+    ids: Sequence[list[int]],
+    names: Sequence[str],
+    *,
+    settings: Settings,
+    report: Callable[[int, int, int], None],
+) -> Batch:
+    """Answers to a few prompts, side by side.
+
+    Args:
+        model: the model.
+        prefix: of the tokens that all prompts begin with.
+        ids: tokens of each prompt, prefix included.
+        names: of the problems; they key the random streams.
+        settings: what is asked for.
+        report: called after each token with (answers running, of them finished now, token number).
+
+    Returns:
+        The columns of the batch; answers in the order of the prompts, samples together.
+    """
+    import torch
+
+    n_samples = len(settings.temperatures)
+    n_rows = len(ids) * n_samples
+    batch = Batch(n_rows, ["length"] * n_rows)
+    logits, cache, mask = _prefill(model, prefix, ids, n_samples)
+    position = mask.sum(-1, keepdim=True)
+    temperature = torch.tensor(settings.temperatures).repeat(len(ids))[:, None]
+    uniform = torch.from_numpy(_uniforms(settings, names))
+    live = np.arange(n_rows)
+    written = [bytearray() for _ in range(n_rows)]
+    before = None
+    for t in range(settings.max_tokens):
+        logits = logits[:, : model.n_vocab].float()  # rows beyond the vocabulary are padding
+        logp = torch.log_softmax(logits, -1)
+        token = draw(logits, temperature, settings.top_p, uniform[live, t])
+        _record(batch, live, token, logp, before=before, n_top=settings.n_top)
+        done = _stopped(model, settings.stop, [written[row] for row in live], token.tolist())
+        for row in live[done]:
+            batch.finish[row] = "stop"
+        if t + 1 == settings.max_tokens:
+            done[:] = True
+        report(len(live), int(done.sum()), t)
+        keep = np.flatnonzero(~done)
+        if not len(keep):
+            break
+        if len(keep) < len(live):
+            kept = torch.from_numpy(keep)
+            cache.batch_select_indices(kept)
+            live, mask, position = live[keep], mask[kept], position[kept]
+            token, logp, temperature = token[kept], logp[kept], temperature[kept]
+        mask = torch.cat([mask, mask.new_ones(len(live), 1)], -1)
+        logits = forward(
+            model.model, token[:, None], cache=cache, position_ids=position, attention_mask=mask
+        )
+        position = position + 1
+        before = logp
+    return batch
+
+
+def _prefill(
+    model: LanguageModel, prefix: Prefix, ids: Sequence[list[int]], n_samples: int
+) -> tuple[Any, Any, Any]:
+    """Logits, cache and mask after the prompts, each repeated ``n_samples`` times.
+
+    The own parts of the prompts are padded on the left, between prefix and prompt; the mask hides
+    the padding and position ids skip it, so that it changes nothing.
+    """
+    import torch
+
+    own = [row[prefix.length :] for row in ids]
+    width = max(map(len, own))
+    tokens = torch.tensor([[0] * (width - len(row)) + row for row in own])
+    here = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in own])
+    mask = torch.cat([here.new_ones(len(ids), prefix.length), here], -1)
+    position = (mask.cumsum(-1) - 1).clamp(min=0)[:, prefix.length :]
+    cache = prefix.repeated(len(ids))
+    logits = forward(model.model, tokens, cache=cache, position_ids=position, attention_mask=mask)
+    if n_samples > 1:
+        cache.batch_repeat_interleave(n_samples)
+    return logits.repeat_interleave(n_samples, 0), cache, mask.repeat_interleave(n_samples, 0)
+
+
+def _uniforms(settings: Settings, names: Sequence[str]) -> NDArray[np.float64]:
+    """Draws in [0, 1), [B, max_tokens], each row from its own stream."""
+    rows = []
+    for name in names:
+        for number in range(len(settings.temperatures)):
+            key = hashlib.sha256(f"{settings.seed}\0{name}\0{number}".encode()).digest()
+            stream = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
+            rows.append(stream.random(settings.max_tokens))
+    return np.array(rows)
+
+
+def draw(logits: Any, temperature: Any, top_p: float, uniform: Any) -> Any:
+    """Token ids [B] by inversion of the cumulative distribution; the most likely at temperature 0.
+
+    One uniform number a token: a rounding difference between batch sizes can change the token only
+    where the number falls within that rounding of a boundary.
+    """
+    import torch
+
+    best = logits.argmax(-1)
+    if not bool((temperature > 0).any()):
+        return best
+    p = torch.softmax(logits / temperature.clamp(min=1e-6), -1)
+    if top_p < 1:
+        ordered, order = p.sort(-1, descending=True)
+        outside = ordered.cumsum(-1) - ordered >= top_p  # the token that crosses top_p is still in
+        p = p.masked_fill(outside.gather(-1, order.argsort(-1)), 0)
+    cumulative = p.cumsum(-1, dtype=torch.float64)
+    target = uniform[:, None] * cumulative[:, -1:]
+    drawn = torch.searchsorted(cumulative, target, right=True)[:, 0]
+    drawn = drawn.clamp(max=logits.shape[-1] - 1)
+    return torch.where(temperature[:, 0] > 0, drawn, best)
+
+
+def _record(batch: Batch, live: Any, token: Any, logp: Any, *, before: Any, n_top: int) -> None:
+    import torch
+
+    p = logp.exp()
+    top = logp.topk(min(n_top, logp.shape[-1]), -1)
+    batch.row.append(live)
+    batch.token.append(token.numpy())
+    batch.logprob.append(logp.gather(-1, token[:, None])[:, 0].numpy())
+    batch.top.append(top.indices.to(torch.int32).numpy())
+    batch.top_logprob.append(top.values.numpy())
+    batch.entropy.append(-torch.xlogy(p, p).sum(-1).numpy())
+    jsd = np.full(len(live), np.nan, np.float32)
+    if before is not None:
+        q = before.exp()
+        middle = torch.log((p + q) / 2)
+        both = torch.xlogy(p, p) - p * middle + torch.xlogy(q, q) - q * middle
+        jsd = (both.nan_to_num(0.0).sum(-1) / 2).clamp(min=0).numpy()  # nan: 0 * log 0
+    batch.jsd.append(jsd)
+
+
+def _stopped(
+    model: LanguageModel, stop: tuple[bytes, ...], written: list[bytearray], tokens: list[int]
+) -> NDArray[np.bool_]:
+    """Which rows end with this token; ``written`` grows by its text."""
+    done = np.zeros(len(tokens), bool)
+    longest = max(map(len, stop), default=0)
+    for i, (text, token) in enumerate(zip(written, tokens, strict=True)):
+        piece = model.token_bytes(token)
+        text += piece
+        tail = text[-(len(piece) + longest) :]
+        done[i] = token in model.eos or any(mark in tail for mark in stop)
+    return done

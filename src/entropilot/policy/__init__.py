@@ -1,0 +1,1 @@
+"""Reinforcement learning of policies, and the tasks that reward them."""
