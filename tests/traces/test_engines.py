@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from entropilot.errors import ConfigurationError, FormatError, InputError
-from entropilot.traces import engines
-from entropilot.traces.engines import Diagnosis, Progress, diagnose_shards, summarise_shard
+from entropilot.traces import diagnosis as diagnosis_module
+from entropilot.traces.diagnosis import Diagnosis, summarise_shard
+from entropilot.traces.engines import Progress, diagnose_shards
 from entropilot.traces.reading import ReadOptions, Shard
 from entropilot.traces.summary import SummarySettings, equal_summaries, merge_summaries
 
@@ -124,13 +125,13 @@ def test_a_stopped_run_goes_on(
     assert len(list(kept.iterdir())) == 2
 
     read: list[str] = []
-    original = engines.read_traces
+    original = diagnosis_module.read_traces
 
     def counting(source: Any, **options: Any) -> Iterator[Any]:
         read.append(source.path.name)
         return original(source, **options)
 
-    monkeypatch.setattr(engines, "read_traces", counting)
+    monkeypatch.setattr(diagnosis_module, "read_traces", counting)
     seen: list[Progress] = []
     found = diagnose_shards(
         shards, n_workers=1, diagnosis=DIAGNOSIS, resume=kept, progress=seen.append
