@@ -140,7 +140,8 @@ def _summarise(
     workers: int | None,
     resume: Path | None,
 ) -> Summary:
-    from entropilot.traces.engines import Diagnosis, diagnose_shards
+    from entropilot.traces.diagnosis import Diagnosis
+    from entropilot.traces.engines import diagnose_shards
     from entropilot.traces.scan import shards_of
     from entropilot.traces.shards import plan_shards
     from entropilot.traces.summary import SummarySettings

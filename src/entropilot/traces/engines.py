@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -23,30 +22,26 @@ from typing import Any, Final, Literal, NamedTuple
 from entropilot.errors import (
     ConfigurationError,
     FormatError,
-    InputError,
     LimitError,
     require,
     unknown_name,
 )
 from entropilot.files import write_atomically
-from entropilot.traces.measures import usable_traces
-from entropilot.traces.reading import ReadOptions, ReadReport, Shard
-from entropilot.traces.scan import Source, read_traces, shards_of
+from entropilot.traces.diagnosis import Diagnosis, read_and_summarise
+from entropilot.traces.reading import Shard
+from entropilot.traces.scan import Source, shards_of
 from entropilot.traces.shards import plan_shards
-from entropilot.traces.steps import RULES, split_steps
 from entropilot.traces.summary import (
     Summary,
-    SummarySettings,
     canonical_summary,
     empty_summary,
     merge_summaries,
-    summarise,
 )
 from entropilot.traces.summary_file import FORMAT, summary_from_bytes, summary_to_bytes
-from entropilot.traces.table import Traces
 
 ENGINES: Final = ("local", "ray")
 SHARD_BYTES: Final = 256 << 20  # a few seconds of work, and what a stopped run may lose
+_DEFAULT: Final = Diagnosis()
 
 
 class Progress(NamedTuple):
@@ -61,54 +56,9 @@ class Progress(NamedTuple):
     seconds: float  # since the start of this run
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What is done to each shard.
-
-    Args:
-        rule: how traces are split into steps, a name of ``RULES`` that needs no further option.
-        min_tokens: shortest step, >= 1.
-        options: how traces are read.
-        settings: what the summary holds.
-
-    Example:
-        >>> Diagnosis().rule
-        'auto'
-    """
-
-    rule: str = "auto"
-    min_tokens: int = 1
-    options: ReadOptions = field(default_factory=ReadOptions)
-    settings: SummarySettings = field(default_factory=SummarySettings)
-
-    def __post_init__(self) -> None:
-        known = [name for name in RULES if name not in ("regex", "spans")]
-        if self.rule not in known:
-            raise ConfigurationError(unknown_name("rule", self.rule, known))
-
-
 class _Outcome(NamedTuple):
     summary: Summary | bytes  # bytes where it comes from another process
     unreadable: str  # why nothing of the shard could be read, or ""
-
-
-def summarise_shard(shard: Source, diagnosis: Diagnosis = Diagnosis()) -> Summary:
-    """Read one shard and summarise it, a batch at a time.
-
-    Memory does not grow with the shard, except by one row of numbers a trace.
-
-    Raises:
-        InputError, FormatError, LimitError: as ``read_traces``.
-
-    Example:
-        >>> summarise_shard("no such file.jsonl")  # doctest: +IGNORE_EXCEPTION_DETAIL
-        Traceback (most recent call last):
-        entropilot.errors.InputError: ...
-    """
-    summary, unreadable = _read(shard, diagnosis)
-    if unreadable:
-        raise FormatError(unreadable)
-    return canonical_summary(summary)
 
 
 def diagnose_shards(
@@ -116,7 +66,7 @@ def diagnose_shards(
     *,
     engine: Literal["local", "ray"] = "local",
     n_workers: int | None = None,
-    diagnosis: Diagnosis = Diagnosis(),
+    diagnosis: Diagnosis = _DEFAULT,
     progress: Callable[[Progress], None] | None = None,
     resume: str | Path | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -237,46 +187,8 @@ def _key(shard: Shard, diagnosis: Diagnosis) -> str:
     return f"{shard.path.name[:80]}-{shard.start}-{digest}.summary"
 
 
-def _read(source: Source, diagnosis: Diagnosis) -> tuple[Summary, str]:
-    summary = empty_summary(diagnosis.settings)
-    # Only the first range of a file counts the file, so that the count does not tell the sharding.
-    continues = isinstance(source, Shard) and source.start > 0
-    try:
-        for batch in read_traces(source, options=diagnosis.options):
-            traces = split_steps(batch.traces, diagnosis.rule, min_tokens=diagnosis.min_tokens)
-            report = replace(batch.report, files=0) if continues else batch.report
-            summary = _add(summary, traces, report, diagnosis.options.strict)
-    except FormatError as error:
-        if diagnosis.options.strict or len(summary):
-            raise
-        return summary, str(error)
-    skipped = summary.report.skipped
-    nothing = skipped and not len(summary)
-    return summary, f"nothing could be read. {skipped[0]}" if nothing else ""
-
-
-def _add(summary: Summary, traces: Traces, report: ReadReport, strict: bool) -> Summary:
-    """Summarise a batch; traces whose lists are no distributions are counted, or raised."""
-    try:
-        return summarise(traces, report, onto=summary)
-    except InputError as error:
-        usable, skipped = usable_traces(traces)
-        if not skipped:
-            raise
-        if strict:
-            raise InputError(str(skipped[0])) from error
-    report = replace(
-        report,
-        traces=report.traces - len(skipped),
-        tokens=report.tokens - (len(traces.tokens) - len(usable.tokens)),
-        skipped_lines=report.skipped_lines + len(skipped),
-        skipped=report.skipped + skipped,
-    )
-    return summarise(usable, report, onto=summary)
-
-
 def _shard_outcome(shard: Shard, diagnosis: Diagnosis) -> _Outcome:
-    summary, unreadable = _read(shard, diagnosis)
+    summary, unreadable = read_and_summarise(shard, diagnosis)
     return _Outcome(_as_bytes(summary), unreadable)
 
 
@@ -310,7 +222,7 @@ def _in_processes(
     n = min(n_workers or _n_processors(), len(shards))
     if n <= 1:
         for shard in shards:
-            yield shard, _Outcome(*_read(shard, diagnosis))
+            yield shard, _Outcome(*read_and_summarise(shard, diagnosis))
         return
     context = multiprocessing.get_context("spawn")  # safe whatever threads this process has
     pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker)
