@@ -1,4 +1,4 @@
-"""Summarise many shards of traces: in processes on one machine, or as Ray tasks on many.
+"""Summarise many shards of traces: in processes on one machine, or with Ray Data on many.
 
 Each shard becomes a ``Summary``; summaries merge in whatever order they arrive to the same result.
 With a folder for the results, a run that was stopped goes on where it was: finished shards are not
@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from entropilot import errors
 from entropilot.errors import (
     ConfigurationError,
     FormatError,
@@ -253,37 +255,32 @@ def _on_ray(
     shards: list[Shard], n_workers: int | None, diagnosis: Diagnosis
 ) -> Iterator[tuple[Shard, _Outcome]]:
     ray = require("ray", extra="ray", purpose="diagnosing shards on Ray")
+    require("ray.data", extra="ray", purpose="diagnosing shards on Ray")
+    if not shards:
+        return
     started = not ray.is_initialized()
     if started:
         ray.init(num_cpus=n_workers, include_dashboard=False, log_to_driver=False)
-    remote = ray.remote(num_cpus=1, max_retries=3)(_ray_outcome)
-    n = n_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    waiting = iter(shards)
-    running: dict[Any, Shard] = {}
     try:
-        while True:
-            for shard in islice(waiting, 2 * n - len(running)):
-                running[remote.remote(shard, diagnosis)] = shard
-            if not running:
-                break
-            done, _ = ray.wait(list(running), num_returns=1)
-            yield running.pop(done[0]), _Outcome(*_ray_value(ray, done[0]))
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        numbers = ray.data.from_items(list(range(len(shards))), override_num_blocks=len(shards))
+        work = partial(_ray_row, shards=shards, diagnosis=diagnosis)
+        for row in numbers.map(work, num_cpus=1, concurrency=n_workers).iter_rows():
+            if row["error"]:
+                raise getattr(errors, row["error"])(row["message"])
+            yield shards[row["item"]], _Outcome(row["summary"], row["message"])
     finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
         if started:
             ray.shutdown()
 
 
-def _ray_outcome(shard: Shard, diagnosis: Diagnosis) -> tuple[bytes, str]:
+def _ray_row(
+    row: dict[str, Any], *, shards: Sequence[Shard], diagnosis: Diagnosis
+) -> dict[str, Any]:
+    """A shard's outcome as a row; an error of ours travels as its name, to be raised once more."""
     _use_one_thread()
-    summary, unreadable = _shard_outcome(shard, diagnosis)
-    return _as_bytes(summary), unreadable
-
-
-def _ray_value(ray: Any, reference: Any) -> Any:
     try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        cause = getattr(error, "cause", None)
-        raise (cause if isinstance(cause, Exception) else error) from error
+        summary, unreadable = _shard_outcome(shards[row["item"]], diagnosis)
+    except errors.EntropilotError as error:
+        return {**row, "summary": b"", "message": str(error), "error": type(error).__name__}
+    return {**row, "summary": _as_bytes(summary), "message": unreadable, "error": ""}
