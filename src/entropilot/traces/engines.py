@@ -84,8 +84,7 @@ def diagnose_shards(
         progress: called after each shard.
         resume: folder for the result of each shard. A result is used again only for the same
             range, file size, modification time and settings.
-        shard_bytes: larger files of lines are cut into ranges of this size, when there are several
-            workers or results are kept.
+        shard_bytes: larger files of lines are cut into ranges of this size, > 0.
 
     Returns:
         ``Summary`` in its canonical form. A shard in which nothing can be read is counted in its
@@ -112,10 +111,7 @@ def diagnose_shards(
     if n_workers is not None and n_workers < 1:
         raise ConfigurationError(f"n_workers is {n_workers}; at least one is needed")
     folder = None if resume is None else Path(resume)
-    todo = list(shards_of(shards))
-    alone = engine == "local" and (n_workers or _n_processors()) == 1
-    if folder is not None or not alone:
-        todo = [part for shard in todo for part in _cut(shard, shard_bytes)]
+    todo = [part for shard in shards_of(shards) for part in _cut(shard, shard_bytes)]
     whole, unreadable = empty_summary(diagnosis.settings), []
     began, resumed = time.monotonic(), 0
     outcomes = _outcomes(todo, engine, n_workers, diagnosis, folder)
