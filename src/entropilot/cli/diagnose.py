@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entropilot.cli.console import FINE, FOUND, err, out, progress_bar
+from entropilot.cli.reports import report_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from entropilot.report import Meta
     from entropilot.traces.assessment import Assessment
     from entropilot.traces.engines import Progress
     from entropilot.traces.reading import ReadOptions
@@ -55,7 +54,9 @@ def diagnose(
     ],
     labels: Annotated[
         str | None,
-        typer.Option(help="Right or wrong: a CSV, JSON, JSONL or Parquet file, or a field of the log."),
+        typer.Option(
+            help="Right or wrong: a CSV, JSON, JSONL or Parquet file, or a field of the log."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -65,7 +66,9 @@ def diagnose(
         ReportFormat.HTML
     ),
     signal: Annotated[str, typer.Option(help="Column that flags traces, or auto.")] = "auto",
-    rate: Annotated[float, typer.Option(help="Share of traces to flag, and to act on in replays.")] = 0.1,
+    rate: Annotated[
+        float, typer.Option(help="Share of traces to flag, and to act on in replays.")
+    ] = 0.1,
     steps: Annotated[str, typer.Option(help="How traces are cut into steps, or auto.")] = "auto",
     vocab_size: Annotated[int, typer.Option(help="Of the model; gives upper entropy bounds.")] = 0,
     logprob_space: Annotated[
@@ -78,7 +81,9 @@ def diagnose(
     partial_labels: Annotated[
         bool, typer.Option(help="Allow traces without a label and labels without a trace.")
     ] = False,
-    strict: Annotated[bool, typer.Option(help="Fail at the first line that can't be read.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Fail at the first line that can't be read.")
+    ] = False,
     force: Annotated[
         bool, typer.Option(help="Compare traces that list different numbers of alternatives.")
     ] = False,
@@ -97,8 +102,8 @@ def diagnose(
 ) -> None:
     """Say which traces look failing, where in each, and how sure that is.
 
-    Reads OpenAI, vLLM, llama.cpp, Hugging Face, TRL and verl logs and Parquet, plain or compressed; the
-    format is detected.
+    Reads OpenAI, vLLM, llama.cpp, Hugging Face, TRL and verl logs and Parquet, plain or
+    compressed; the format is detected.
     """
     from entropilot.traces.assess import assess
     from entropilot.traces.reading import ReadOptions
@@ -121,11 +126,15 @@ def diagnose(
 
 
 def _labels(labels: str | None) -> tuple[str | None, Path | None]:
-    """A label option is a file when there is one of that name, or it looks like one; else a field."""
+    """A label option is a file when there is one, or it looks like one; else a field."""
     if labels is None:
         return None, None
     path = Path(labels)
-    if path.exists() or path.suffix in {".csv", ".json", ".jsonl", ".parquet", ".gz"} or "/" in labels:
+    if (
+        path.exists()
+        or path.suffix in {".csv", ".json", ".jsonl", ".parquet", ".gz"}
+        or "/" in labels
+    ):
         return None, path
     return labels, None
 
@@ -188,16 +197,15 @@ def _labelled(
 
     frame = summary.frame
     if label_file is not None:
-        joined = join_labels(
-            frame, label_file, reward_threshold=reward_threshold, partial=partial
-        )
+        joined = join_labels(frame, label_file, reward_threshold=reward_threshold, partial=partial)
         frame = joined.frame
     elif reward_threshold is not None:
         frame = correct_from_reward(frame, reward_threshold)
     elif label_field is not None and frame["correct"].null_count() == frame.height:
         raise InputError(
-            f"--labels {label_field}: no trace has such a field. Name a field of the log with a dotted "
-            "path, for example x_correct or evaluation.passed, or a file with the columns id and correct"
+            f"--labels {label_field}: no trace has such a field. Name a field of the log with a "
+            "dotted path, for example x_correct or evaluation.passed, or a file with the columns "
+            "id and correct"
         )
     return replace(summary, frame=frame)
 
@@ -211,7 +219,9 @@ def _write(
 ) -> None:
     from entropilot import report
 
-    meta = _meta(sources)
+    names = [str(source) for source in sources]
+    title = f"Trace report: {Path(names[0]).name}" if len(names) == 1 else "Trace report"
+    meta = report_meta(title, names)
     reading = summary.report
     to_terminal = output is None or str(output) == "-"
     if form is ReportFormat.TEXT:
@@ -248,22 +258,6 @@ def _write(
     for sentence in reading.sentences():
         err().print(sentence, style="yellow", markup=False)
     err().print(f"written: {output}", markup=False, soft_wrap=True)
-
-
-def _meta(sources: Sequence[Path]) -> Meta:
-    from datetime import datetime
-
-    from entropilot import __version__
-    from entropilot.report import Meta
-
-    names = [str(source) for source in sources]
-    return Meta(
-        title=f"Trace report: {Path(names[0]).name}" if len(names) == 1 else "Trace report",
-        made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        version=__version__,
-        command=shlex.join(["entropilot", *sys.argv[1:]]),
-        sources=names,
-    )
 
 
 def _is_above(assessment: Assessment, limit: float | None) -> bool:
