@@ -69,7 +69,8 @@ def generate(path: Path, megabytes: int, compact: bool = False, seed: int = 0) -
             line = (
                 f'{{"id": "chatcmpl-{number}", "object": "chat.completion", "created": 1700000000, '
                 f'"model": "m", "choices": [{{"index": 0, "message": {{"role": "assistant", '
-                f'"content": {message}}}, "logprobs": {{"content": [{comma.join(content)}], "refusal": null}}, '
+                f'"content": {message}}}, "logprobs": {{"content": [{comma.join(content)}], '
+                f'"refusal": null}}, '
                 f'"finish_reason": "stop"}}], "usage": {{"completion_tokens": {len(content)}}}}}\n'
             )
             written += file.write(line)
@@ -175,12 +176,12 @@ def main() -> None:
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 runs.append(json.loads(done.stdout))
             rows.append(min(runs, key=lambda run: run["seconds"]))
-        print(
-            f"{size / 2**20:.0f} MiB, {rows[0]['tokens']} tokens, CPU seconds, best of {options.repeat}"
-        )
+        n = rows[0]["tokens"]
+        print(f"{size / 2**20:.0f} MiB, {n} tokens, CPU seconds, best of {options.repeat}")
         for row in rows:
             print(
-                f"{row['name']:36s} {row['seconds']:7.2f} s {size / 1e6 / row['seconds']:7.0f} MB/s "
+                f"{row['name']:36s} {row['seconds']:7.2f} s "
+                f"{size / 1e6 / row['seconds']:7.0f} MB/s "
                 f"{row['tokens'] / row['seconds'] / 1e3:7.0f} k tok/s {row['peak']:6.0f} MiB "
                 f"{row['seconds'] / rows[0]['seconds']:5.2f} x"
             )

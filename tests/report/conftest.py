@@ -181,10 +181,8 @@ def made_assessment(n_flagged: int = 64, n_exemplars: int = 12) -> tuple[Assessm
                 position < 0.25, "early", np.where(position < 0.5, "middle", "late")
             ),
             "reason": [
-                "peak instability in the top quarter, late in the trace"
-                if x > 0.5
-                else "peak instability in the top quarter"
-                for x in position
+                f"peak instability {s:.3f}, above {c:.0%} of traces; peak at token {i} of {2 * i}"
+                for i, (s, c) in enumerate(zip(score, chance, strict=True))
             ],
         }
     )

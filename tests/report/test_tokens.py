@@ -35,6 +35,14 @@ def test_alternatives_hold_the_token_taken_once(make_traces: Any) -> None:
         assert -np.log(taken.probability) == pytest.approx(view.surprisal[t], rel=1e-5)
 
 
+def test_a_long_trace_keeps_the_alternatives_that_are_shown(make_traces: Any) -> None:
+    traces, measures = make_traces([13, 400])
+    view = trace_view(traces, 1, measures, most_tokens=100)
+    shown = {t for a, b in shown_ranges(400, view.peak, 100) for t in range(a, b)}
+    assert {t for t, others in enumerate(view.alternatives) if others} == shown
+    assert len(view) == 400
+
+
 def test_a_character_in_two_tokens_takes_the_higher_level(make_traces: Any) -> None:
     traces, measures = make_traces([13])
     view = trace_view(traces, 0, measures)

@@ -65,6 +65,11 @@ def test_whole_characters_however_the_bytes_are_cut(text: str, data: st.DataObje
     assert [span.first for span in found] == sorted(span.first for span in found)
 
 
+def test_an_empty_token_inside_a_character() -> None:
+    found = spans([b"\xf0\x9f", b"", b"\x98\x80", b"", b"!"])
+    assert [tuple(span) for span in found] == [("😀", 0, 2), ("∅", 3, 3), ("!", 4, 4)]
+
+
 def test_an_emoji_in_four_tokens_is_one_span() -> None:
     pieces = [b"a", *(bytes([byte]) for byte in "😀".encode()), b"b"]
     assert [tuple(span) for span in spans(pieces)] == [("a", 0, 0), ("😀", 1, 4), ("b", 5, 5)]

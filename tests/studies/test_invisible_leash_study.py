@@ -59,9 +59,7 @@ def test_a_table_never_lowers_a_single_right_answer():
 def test_shared_features_let_problems_interfere():
     rng = np.random.default_rng(0)
     problems = make_problems(200, 6, 1, spread=1.0, advantage=0.5, rng=rng)
-    pi = train_by_groups(
-        problems, n_updates=200, group=8, batch=64, step=1.0, features=20, rng=rng
-    )
+    pi = train_by_groups(problems, n_updates=200, group=8, batch=64, step=1.0, features=20, rng=rng)
     change = pi[problems.right] - problems.base[problems.right]
     assert change.mean() > 0
     assert (change < -0.05).any()

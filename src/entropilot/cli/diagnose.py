@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from enum import StrEnum
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
     from entropilot.report import Meta
     from entropilot.traces.assessment import Assessment
     from entropilot.traces.engines import Progress
-    from entropilot.traces.reading import ReadOptions, Shard
+    from entropilot.traces.reading import ReadOptions
     from entropilot.traces.summary import Summary
 
-SHARD_BYTES = 128 << 20  # of one log file a worker takes at a time: minutes of work, seconds to redo
-ONE_PROCESS_BYTES = 64 << 20  # below this, starting processes costs more than it saves
+SHARD_BYTES = 64 << 20  # of a log file between two signs of progress
+ONE_PROCESS_BYTES = 64 << 20  # starting processes costs more than it saves below this
 
 
 class ReportFormat(StrEnum):
@@ -140,21 +139,18 @@ def _summarise(
     workers: int | None,
     resume: Path | None,
 ) -> Summary:
-    from entropilot.traces.engines import Diagnosis, diagnose_shards
+    from entropilot.traces.diagnosis import Diagnosis
+    from entropilot.traces.engines import diagnose_shards
     from entropilot.traces.scan import shards_of
-    from entropilot.traces.shards import plan_shards
     from entropilot.traces.summary import SummarySettings
 
-    shards: list[Shard] = []
-    for shard in shards_of(sources):
-        is_file = shard.path.is_file()
-        shards += plan_shards(shard.path, SHARD_BYTES) if is_file else [shard]
-    size = sum(_size(shard) for shard in shards)
+    files = [shard.path for shard in shards_of(sources) if shard.path.is_file()]
     if workers is None and engine is Engine.LOCAL:
-        workers = 1 if size < ONE_PROCESS_BYTES else os.cpu_count()
+        small = sum(file.stat().st_size for file in files) < ONE_PROCESS_BYTES
+        workers = 1 if small else None
     with progress_bar("reading") as update:
         return diagnose_shards(
-            shards,
+            sources,
             engine=engine.value,
             n_workers=workers,
             diagnosis=Diagnosis(
@@ -162,13 +158,8 @@ def _summarise(
             ),
             progress=_rate(update),
             resume=resume,
+            shard_bytes=SHARD_BYTES,
         )
-
-
-def _size(shard: Shard) -> int:
-    if shard.stop is not None:
-        return shard.stop - shard.start
-    return shard.path.stat().st_size if shard.path.is_file() else 0
 
 
 def _rate(update: Callable[[float, str], None]) -> Callable[[Progress], None]:

@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from entropilot.report import curves, figures, sentences, wording
-from entropilot.report.payload import flagged_columns, script_json, views_payload
+from entropilot.report.payload import TOKEN_CAP, flagged_columns, script_json, views_payload
 from entropilot.report.tokens import LEVELS, TokenMeasures, TraceView, span_levels, trace_view
 from entropilot.report.visible import prose, visible
 from entropilot.traces.assessment import Assessment
@@ -106,7 +106,10 @@ def exemplar_views(
         from entropilot.traces.measures import token_measures
 
         measures = token_measures(traces)
-    return tuple(trace_view(traces, row, measures) for row in range(min(len(traces), most)))
+    return tuple(
+        trace_view(traces, row, measures, most_tokens=TOKEN_CAP)
+        for row in range(min(len(traces), most))
+    )
 
 
 def render_html(

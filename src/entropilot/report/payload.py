@@ -15,12 +15,12 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from entropilot.report.curves import pooled
-from entropilot.report.tokens import LEVELS, TraceView, shown_ranges
+from entropilot.report.tokens import LEVELS, Alternative, TraceView, shown_ranges
 from entropilot.report.visible import visible
 from entropilot.report.wording import known
 
 TOKEN_CAP: Final = 600  # tokens shown of one trace
-TOKEN_BUDGET: Final = 20_000  # tokens shown of all traces together
+TOKEN_BUDGET: Final = 12_000  # tokens shown of all traces together
 CURVE_POINTS: Final = 400
 
 _T = TypeVar("_T", bound=Hashable)
@@ -79,6 +79,7 @@ def _view(view: TraceView, cap: int, texts: dict[str, int]) -> dict[str, Any]:
     ranges = shown_ranges(len(view), view.peak, cap)
     tokens = [t for start, stop in ranges for t in range(start, stop)]
     inside = set(tokens)
+    listed = [_likely(view.alternatives[t]) for t in tokens]
     return {
         "id": view.id,
         "facts": view.facts,
@@ -97,16 +98,9 @@ def _view(view: TraceView, cap: int, texts: dict[str, int]) -> dict[str, Any]:
         "instability": _thousandths(view.instability[tokens]),
         # a token: text, probability in hundredths of a percent, text, probability and so on
         "alternatives": [
-            [
-                n
-                for a in view.alternatives[t]
-                for n in (_code(texts, a.text), round(1e4 * a.probability))
-            ]
-            for t in tokens
+            [n for other, share in row for n in (_code(texts, other.text), share)] for row in listed
         ],
-        "taken": [
-            next((i for i, a in enumerate(view.alternatives[t]) if a.taken), -1) for t in tokens
-        ],
+        "taken": [next((i for i, (a, _) in enumerate(row) if a.taken), -1) for row in listed],
         "curve": {
             name: [
                 [t, round(1000 * v)] for t, v in pooled(view.measure(name).tolist(), CURVE_POINTS)
@@ -114,6 +108,12 @@ def _view(view: TraceView, cap: int, texts: dict[str, int]) -> dict[str, Any]:
             for name in ("entropy", "instability")
         },
     }
+
+
+def _likely(alternatives: Sequence[Alternative]) -> list[tuple[Alternative, int]]:
+    """Alternatives of at least half a hundredth of a percent, in those; and the one taken."""
+    rounded = [(other, round(1e4 * other.probability)) for other in alternatives]
+    return [(other, share) for other, share in rounded if share or other.taken]
 
 
 def _code(codes: dict[_T, int], value: _T) -> int:

@@ -5,6 +5,7 @@ Legend: T tokens of the trace, k alternatives shown.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, Protocol
@@ -98,7 +99,12 @@ class TraceView:
 
 
 def trace_view(
-    traces: Traces, trace: int, measures: TokenMeasures, *, n_alternatives: int = 8
+    traces: Traces,
+    trace: int,
+    measures: TokenMeasures,
+    *,
+    n_alternatives: int = 8,
+    most_tokens: int = 2000,
 ) -> TraceView:
     """The view of one trace.
 
@@ -107,6 +113,7 @@ def trace_view(
         trace: its row.
         measures: of all tokens of ``traces``.
         n_alternatives: alternatives kept a token, at most; the token taken is kept besides.
+        most_tokens: tokens whose alternatives are kept, at most: those of ``shown_ranges``.
 
     Example:
         >>> from entropilot.traces.measures import token_measures
@@ -124,6 +131,8 @@ def trace_view(
     row = traces.rows.row(trace, named=True)
     instability = np.asarray(measures.instability[start:stop], dtype=np.float64)
     known = np.isfinite(instability)
+    peak = int(np.argmax(np.where(known, instability, -np.inf))) if known.any() else None
+    ranges = shown_ranges(stop - start, peak, most_tokens)
     return TraceView(
         id=visible(row["id"] or f"row {trace + 1}", limit=200),
         facts=_facts(row, stop - start),
@@ -136,11 +145,9 @@ def trace_view(
         surprisal=-np.asarray(traces.tokens.logprob[start:stop], dtype=np.float64) + 0.0,
         divergence=np.asarray(measures.jsd[start:stop], dtype=np.float64),
         instability=instability,
-        alternatives=tuple(
-            _alternatives(traces, token, n_alternatives) for token in range(start, stop)
-        ),
+        alternatives=_alternatives(traces, start, stop, ranges, n_alternatives),
         step_starts=_step_starts(traces, trace, start),
-        peak=int(np.argmax(np.where(known, instability, -np.inf))) if known.any() else None,
+        peak=peak,
     )
 
 
@@ -208,23 +215,37 @@ def _step_starts(traces: Traces, trace: int, start: int) -> tuple[int, ...]:
     return tuple(int(position) - start for position in steps.start[chosen])
 
 
-def _alternatives(traces: Traces, token: int, most: int) -> tuple[Alternative, ...]:
-    tokens = traces.tokens
-    taken = int(tokens.piece[token])
-    listed = [
-        (int(piece), float(np.exp(logprob)))
-        for piece, logprob in zip(
-            tokens.top_piece[token], tokens.top_logprob[token].astype(np.float64), strict=True
+def _alternatives(
+    traces: Traces, start: int, stop: int, ranges: Sequence[tuple[int, int]], most: int
+) -> tuple[tuple[Alternative, ...], ...]:
+    tokens, texts = traces.tokens, dict[int, str]()
+
+    def named(piece: int, probability: float, taken: int) -> Alternative:
+        if piece not in texts:
+            texts[piece] = piece_text(traces.vocabulary.piece(piece))
+        return Alternative(texts[piece], probability, piece == taken)
+
+    found: list[tuple[Alternative, ...]] = [()] * (stop - start)
+    for first, last in ranges:
+        rows = slice(start + first, start + last)
+        own = np.exp(tokens.logprob[rows].astype(np.float64)).tolist()
+        listed = zip(
+            tokens.top_piece[rows].tolist(),
+            np.exp(tokens.top_logprob[rows].astype(np.float64)).tolist(),
+            strict=True,
         )
-        if piece >= 0
-    ]
-    kept = listed[:most] + [entry for entry in listed[most:] if entry[0] == taken]
-    if taken not in [piece for piece, _ in kept] and np.isfinite(tokens.logprob[token]):
-        kept.append((taken, float(np.exp(np.float64(tokens.logprob[token])))))
-    return tuple(
-        Alternative(piece_text(traces.vocabulary.piece(piece)), probability, piece == taken)
-        for piece, probability in kept
-    )
+        taken_pieces = tokens.piece[rows].tolist()
+        for t, (pieces, chances) in enumerate(listed):
+            taken = taken_pieces[t]
+            kept = [
+                (piece, chance)
+                for rank, (piece, chance) in enumerate(zip(pieces, chances, strict=True))
+                if piece >= 0 and (rank < most or piece == taken)
+            ]
+            if taken not in pieces and np.isfinite(own[t]):
+                kept.append((taken, own[t]))
+            found[first + t] = tuple(named(piece, chance, taken) for piece, chance in kept)
+    return tuple(found)
 
 
 def piece_text(piece: bytes) -> str:
@@ -234,5 +255,5 @@ def piece_text(piece: bytes) -> str:
         >>> piece_text(b" the"), piece_text(b"\xf0\x9f"), piece_text(b"")
         ('·the', '⟨0xF0⟩⟨0x9F⟩', '∅')
     """
-    cut = spans([piece], limit=80)[0].text if piece else "∅"
+    cut = "".join(span.text for span in spans([piece], limit=80))
     return cut.replace(" ", "·").replace("⏎\n", "⏎")

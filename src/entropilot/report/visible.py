@@ -113,7 +113,7 @@ def characters(text: bytes) -> Iterator[tuple[int, int, str | None]]:
             at += 1
 
 
-def spans(pieces: Sequence[bytes], *, limit: int = 600) -> list[Span]:
+def spans(pieces: Sequence[bytes], *, limit: int = 240) -> list[Span]:
     r"""Cut the joined text of tokens into runs of whole characters with the same writers.
 
     Args:
@@ -124,6 +124,31 @@ def spans(pieces: Sequence[bytes], *, limit: int = 600) -> list[Span]:
         >>> [tuple(span) for span in spans([b"ok ", b"\xf0\x9f", b"\x98\x80", b"!"])]
         [('ok ', 0, 0), ('😀', 1, 2), ('!', 3, 3)]
     """
+    found: list[Span] = []
+    run: list[bytes] = []  # tokens that are no whole characters by themselves
+
+    def close(end: int) -> None:
+        if run:
+            found.extend(_joined(run, end - len(run), limit))
+            run.clear()
+
+    for token, piece in enumerate(pieces):
+        try:
+            text = piece.decode()
+        except UnicodeDecodeError:
+            run.append(piece)
+            continue
+        if run and not text:
+            run.append(piece)  # an empty token may stand inside a character
+            continue
+        close(token)
+        found.append(Span(_shown(text, limit) if text else _EMPTY, token, token))
+    close(len(pieces))
+    return found
+
+
+def _joined(pieces: Sequence[bytes], first_token: int, limit: int) -> list[Span]:
+    """The same for a run of tokens that share characters, or hold bytes that fit nowhere."""
     owner = [token for token, piece in enumerate(pieces) for _ in piece]
     joined = b"".join(pieces)
     runs: list[tuple[int, int, list[str]]] = []
@@ -138,7 +163,10 @@ def spans(pieces: Sequence[bytes], *, limit: int = 600) -> list[Span]:
         else:
             runs.append((first, last, [shown]))
     runs += [(token, token, [_EMPTY]) for token in range(reached, len(pieces))]
-    return [Span(_shown("".join(text), limit), first, last) for first, last, text in runs]
+    return [
+        Span(_shown("".join(text), limit), first_token + first, first_token + last)
+        for first, last, text in runs
+    ]
 
 
 def _shown(text: str, limit: int) -> str:

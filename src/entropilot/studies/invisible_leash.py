@@ -206,7 +206,7 @@ def _right_answer_row(problems: AnswerProblems, pi: Floats) -> dict[str, Any]:
 STUDY = Study(
     slug="invisible-leash",
     title="What reinforcement learning loses of the base's reach",
-    paper="arXiv 2507.14843",
+    paper="2507.14843",
     claim=(
         "Reinforcement learning with verifiable rewards raises pass@1 but mostly re-weights what "
         "the base can reach: at large k the base overtakes, and more problems drop out of the "
@@ -215,7 +215,7 @@ STUDY = Study(
     scales={
         "smoke": "200 problems, 150 updates; seconds",
         "quick": "1000 problems, 600 updates of four policies over answers; about 10 s a seed",
-        "full": "4000 problems, 2400 updates; about 3 minutes a seed",
+        "full": "4000 problems, 2400 updates; 3 minutes a seed (estimated)",
     },
     measure=measure,
     judge=judge,
@@ -223,8 +223,9 @@ STUDY = Study(
     notes=(
         "The policies choose among 10 final answers and are no language models: they separate what "
         "the exact projection does (never lose) from what finite groups and shared parameters do. "
-        "Their shrinkage is larger than the paper's, and its size means little. The step, the "
-        "groups of 8 and the three numbers of features are all that was tried. Two statements of "
-        "the paper's theory fail here and are printed as such. The transformer part is not run."
+        "Their shrinkage is larger than the paper's, and its size means little. One step size, "
+        "groups of 8 and 20, 100 and 300 features were tried, with 600, 1500 and 3000 updates; 600 "
+        "updates were kept, all three numbers of features are shown and 100 is judged. Two statements of the paper's theory fail here and are "
+        "printed as such. The transformer part is not run."
     ),
 )

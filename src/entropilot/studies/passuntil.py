@@ -185,7 +185,7 @@ def _classify_synthetic(n_tasks: int, n_problems: int, seed: int) -> dict[str, d
 STUDY = Study(
     slug="passuntil",
     title="Tiny pass rates of small models predict the large one",
-    paper="arXiv 2310.03262",
+    paper="2310.03262",
     claim=(
         "Sampling until a pass resolves pass rates of 1e-5. In them task performance grows "
         "smoothly, log(-log pass rate) falls linearly in log size, and small models predict a "
@@ -193,8 +193,8 @@ STUDY = Study(
     ),
     scales={
         "smoke": "4 widths, 150 steps, two-digit addition; a few seconds",
-        "quick": "9 widths, 4000 steps, four-digit addition, 200 problems; 1-2 minutes a seed",
-        "full": "10 widths, 16,000 steps, 1000 problems; about 20 minutes a seed",
+        "quick": "9 widths, 4000 steps, four-digit addition, 200 problems; 2 minutes a seed",
+        "full": "10 widths, 16,000 steps, 1000 problems; 20 minutes a seed (estimated)",
     },
     measure=measure,
     judge=judge,

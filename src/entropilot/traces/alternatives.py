@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import InputError
-from entropilot.traces.measures import IMPOSSIBLE
+from entropilot.information import IMPOSSIBLE
 from entropilot.traces.reading import MISSING_LOGPROBS
 
 _ROUNDING = 1e-3  # a log-probability in (0, 1e-3] is a rounded 0

@@ -7,8 +7,8 @@ ordinary way. At anything unexpected it gives up: the ordinary way then reads th
 says what is wrong with it. So the scanner may refuse too much, but must never accept what the other
 would not. All positions are addresses; see ``json_scan``.
 
-numba caches the compiled ``scan_line`` by the date of this file alone: after a change in a module that
-it calls, delete ``__pycache__``.
+numba caches the compiled ``scan_line`` by the date of this file alone: after a change in a module
+that it calls, delete ``__pycache__``.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ from entropilot.traces.memory import (
     put_int64,
     word_at,
 )
+
+MAX_ENTROPY: Final = 25.0  # nats; what is beyond is left to the ordinary way
+MAX_DIVERGENCE: Final = 0.7
 
 # How a scan ends
 DONE: Final = 0
@@ -261,16 +264,16 @@ def _intern_slot(slot: int, v: int) -> int:
     """Entry of the text of a slot; -1: the vocabulary is full, -2: odd."""
     length, token_id = int64_at(slot + L_BYTES_LENGTH), int64_at(slot + L_ID)
     string, n = int64_at(slot + L_STRING), int64_at(slot + L_STRING_LENGTH)
+    if string != 0 and n >= 10 and word_at(string) == _TOKEN_ID:
+        return -2  # token_id:123 names an id
     if length > 0 or (length == 0 and (string == 0 or n == 0)):
         return int(intern(int64_at(slot + L_BYTES), length, token_id, v))
     if string == 0:
         return -2
     if n >= 6:
         first = byte_at(string)
-        if first in (60, 98, 116):
-            return (
-                -2
-            )  # <0x, bytes: and token_id: stand for something else; leave them to the others
+        if first in (60, 98):
+            return -2  # <0xF0> and bytes:.. stand for bytes; leave them to the ordinary way
     return int(intern(string, n, token_id, v))
 
 
@@ -362,6 +365,8 @@ def _token(i: int, s: int, c: int, v: int) -> tuple[int, int]:
             return i, ODD
     if own_id >= 0:
         put_int64(own + L_ID, own_id)
+    if entropy < 0 or entropy > MAX_ENTROPY or jsd < 0 or jsd > MAX_DIVERGENCE:
+        return i, ODD
     put_float32(int64_at(c + C_ENTROPY) + 4 * row, entropy)
     put_float32(int64_at(c + C_JSD) + 4 * row, jsd)
     if not (np.isnan(entropy) and np.isnan(jsd)):

@@ -47,8 +47,11 @@ class LineScanner:
             )
             if status == scan.DONE and state[scan.S_N_LISTS // 8]:
                 try:
-                    value, _ = decode(self._rest[: state[scan.S_N_REST // 8]].tobytes())
-                    return value, self._found()
+                    rest = self._rest[: state[scan.S_N_REST // 8]].tobytes()
+                    value, replaced = decode(rest)
+                    if not replaced:
+                        return value, self._found()
+                    status = scan.ODD
                 except FormatError:
                     status = scan.ODD
             columns.counts[:] = counts

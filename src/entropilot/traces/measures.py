@@ -15,15 +15,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError, InputError
-from entropilot.information import MASS_SLACK
+from entropilot.information import IMPOSSIBLE, MASS_SLACK
 from entropilot.information.topk_sequence import sequence_bounds, sequence_signal
 from entropilot.traces.reading import Skipped
 from entropilot.traces.table import Traces
 
 Floats = NDArray[np.float64]
-
-#: Servers write -9999, -1000 or -100 for "far below the list"; such a token has probability 0.
-IMPOSSIBLE = -100.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@
     step_start, step_stop, step_phase   lists, one value a step, tokens counted within the trace
 
 ``piece`` and ``top_piece`` number the entries of a vocabulary, which lies once in the file's
-metadata as a compressed Arrow table (text, token_id), in base64 because some readers take it for text.
+metadata as a compressed Arrow table (text, token_id), in base64 because readers expect text.
 """
 
 from __future__ import annotations
