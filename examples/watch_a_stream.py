@@ -9,7 +9,7 @@ STREAM = [  # what a server sends, token by token: the alternatives and their lo
     {" Leo": -0.06, " He": -3.2},
     {" runs": -0.1, " ran": -2.8},
     {" 4": -1.1, " 6": -1.2, " 24": -1.3, " a": -2.9},
-    {" *": -1.0, " +": -1.05, " times": -1.5, " and": -2.2},
+    {" *": -1.0, " +": -1.05, " times": -2.0, " and": -2.2},
     {" 6": -0.01, " 4": -5.0},
 ]
 
