@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from entropilot.errors import EntropilotError
-from entropilot.traces import ReadOptions, Traces
+from entropilot.traces import ReadOptions, Traces, content_scan
 from entropilot.traces.documents import DocumentReader
 from entropilot.traces.json_scan import byte_list, integer, number, string_end, unescape
+from entropilot.traces.token_scan import S_SOURCES
 
 QUIET = settings(
     deadline=None,
@@ -207,3 +208,11 @@ def test_strings_unescape(text: str, ascii_only: bool) -> None:
     room = np.zeros(len(array) + 16, np.uint8)
     stop = unescape(at + 1, end, room.ctypes.data)
     assert room[: stop - room.ctypes.data].tobytes() == text.encode()
+
+
+def test_the_compiled_scanner_is_of_these_sources() -> None:
+    reader = DocumentReader(ReadOptions())
+    text = np.frombuffer(b'{"a": 1}' + bytes(16), np.uint8)
+    reader.scan(text.ctypes.data, text.ctypes.data + 8, "f", 1, "")
+    state = reader._scanner._state
+    assert state[S_SOURCES // 8] == content_scan._sources()

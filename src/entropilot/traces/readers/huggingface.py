@@ -27,7 +27,6 @@ from entropilot.traces.reading import ReadOptions
 
 NAME: Final = "Hugging Face generate (safetensors)"
 KEPT: Final = 20
-TILE_BYTES: Final = 32 << 20  # logits that are float64 at once
 MAX_HEADER: Final = 100 << 20
 DTYPES: Final = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
