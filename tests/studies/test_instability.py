@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from entropilot.studies.instability_traces import (
     recorded_traces,
 )
 from entropilot.studies.runner import plain
+from entropilot.studies.store import RECORDED, StudyRun
 from entropilot.studies.study import Finding, Measurement, verdict
 
 
@@ -172,6 +174,15 @@ def test_recorded_traces_pass_the_checks(real_traces: Path) -> None:
     gap = found["mean_entropy_minus_peak"]
     assert gap[0] == pytest.approx(0.103, abs=0.002)
     assert gap[1] > 0  # on these traces the mean entropy is the better signal
+
+
+def test_the_recorded_runs_can_be_judged_and_drawn() -> None:
+    stored = (RECORDED / "instability.quick.json").read_bytes()
+    run = msgspec.json.decode(stored, type=StudyRun)
+    assert [seed.seed for seed in run.seeds] == [0, 1, 2]
+    findings = judge(run.measurements)
+    assert by_statement(findings, "without training").holds is True
+    assert len(STUDY.draw(run.measurements).axes) == 4
 
 
 @pytest.mark.model

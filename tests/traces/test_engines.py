@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from entropilot.errors import ConfigurationError, FormatError, InputError
-from entropilot.traces import engines
-from entropilot.traces.engines import Diagnosis, Progress, diagnose_shards, summarise_shard
+from entropilot.traces import diagnosis as diagnosis_module
+from entropilot.traces.diagnosis import Diagnosis, summarise_shard
+from entropilot.traces.engines import Progress, diagnose_shards
 from entropilot.traces.reading import ReadOptions, Shard
 from entropilot.traces.summary import SummarySettings, equal_summaries, merge_summaries
 
@@ -124,13 +125,13 @@ def test_a_stopped_run_goes_on(
     assert len(list(kept.iterdir())) == 2
 
     read: list[str] = []
-    original = engines.read_traces
+    original = diagnosis_module.read_traces
 
     def counting(source: Any, **options: Any) -> Iterator[Any]:
         read.append(source.path.name)
         return original(source, **options)
 
-    monkeypatch.setattr(engines, "read_traces", counting)
+    monkeypatch.setattr(diagnosis_module, "read_traces", counting)
     seen: list[Progress] = []
     found = diagnose_shards(
         shards, n_workers=1, diagnosis=DIAGNOSIS, resume=kept, progress=seen.append
@@ -170,6 +171,16 @@ def test_bad_arguments(shards: list[Path]) -> None:
         diagnose_shards(shards, n_workers=0)
     with pytest.raises(ConfigurationError, match="unknown rule 'spans'"):
         Diagnosis("spans")
+    with pytest.raises(ConfigurationError, match="top_k 0"):
+        Diagnosis(top_k=0)
+
+
+def test_lists_can_be_cut_on_the_way(shards: list[Path]) -> None:
+    whole = diagnose_shards(shards, n_workers=1)
+    cut = diagnose_shards(shards, n_workers=1, diagnosis=Diagnosis(top_k=2))
+    assert set(whole.frame["k"]) == {4}
+    assert set(cut.frame["k"]) == {2}
+    assert cut.frame["entropy_max"].max() <= math.log(2) + 1e-12
 
 
 @pytest.mark.slow
@@ -206,6 +217,11 @@ if __name__ == "__main__":
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     assert len(list(kept.glob("*.summary"))) == 1
+    whole = diagnose_shards(shards, n_workers=1)
+    seen: list[Progress] = []
+    again = diagnose_shards(shards, n_workers=1, resume=kept, progress=seen.append)
+    assert seen[-1].resumed == 1
+    assert equal_summaries(again, whole)
 
 
 def test_lists_that_are_no_distributions_are_counted(shards: list[Path]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entropilot.cli.console import FINE, FOUND, err, out, progress_bar
+from entropilot.cli.reports import report_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from entropilot.report import Meta
     from entropilot.traces.assessment import Assessment
     from entropilot.traces.engines import Progress
-    from entropilot.traces.reading import ReadOptions, Shard
+    from entropilot.traces.reading import ReadOptions
     from entropilot.traces.summary import Summary
 
-SHARD_BYTES = 128 << 20  # of one log file a worker takes at a time: minutes of work, seconds to redo
-ONE_PROCESS_BYTES = 64 << 20  # below this, starting processes costs more than it saves
+SHARD_BYTES = 64 << 20  # of a log file between two signs of progress
+ONE_PROCESS_BYTES = 64 << 20  # starting processes costs more than it saves below this
 
 
 class ReportFormat(StrEnum):
@@ -56,7 +54,9 @@ def diagnose(
     ],
     labels: Annotated[
         str | None,
-        typer.Option(help="Right or wrong: a CSV, JSON, JSONL or Parquet file, or a field of the log."),
+        typer.Option(
+            help="Right or wrong: a CSV, JSON, JSONL or Parquet file, or a field of the log."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -66,7 +66,9 @@ def diagnose(
         ReportFormat.HTML
     ),
     signal: Annotated[str, typer.Option(help="Column that flags traces, or auto.")] = "auto",
-    rate: Annotated[float, typer.Option(help="Share of traces to flag, and to act on in replays.")] = 0.1,
+    rate: Annotated[
+        float, typer.Option(help="Share of traces to flag, and to act on in replays.")
+    ] = 0.1,
     steps: Annotated[str, typer.Option(help="How traces are cut into steps, or auto.")] = "auto",
     vocab_size: Annotated[int, typer.Option(help="Of the model; gives upper entropy bounds.")] = 0,
     logprob_space: Annotated[
@@ -79,7 +81,9 @@ def diagnose(
     partial_labels: Annotated[
         bool, typer.Option(help="Allow traces without a label and labels without a trace.")
     ] = False,
-    strict: Annotated[bool, typer.Option(help="Fail at the first line that can't be read.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Fail at the first line that can't be read.")
+    ] = False,
     force: Annotated[
         bool, typer.Option(help="Compare traces that list different numbers of alternatives.")
     ] = False,
@@ -98,8 +102,8 @@ def diagnose(
 ) -> None:
     """Say which traces look failing, where in each, and how sure that is.
 
-    Reads OpenAI, vLLM, llama.cpp, Hugging Face, TRL and verl logs and Parquet, plain or compressed; the
-    format is detected.
+    Reads OpenAI, vLLM, llama.cpp, Hugging Face, TRL and verl logs and Parquet, plain or
+    compressed; the format is detected.
     """
     from entropilot.traces.assess import assess
     from entropilot.traces.reading import ReadOptions
@@ -122,11 +126,15 @@ def diagnose(
 
 
 def _labels(labels: str | None) -> tuple[str | None, Path | None]:
-    """A label option is a file when there is one of that name, or it looks like one; else a field."""
+    """A label option is a file when there is one, or it looks like one; else a field."""
     if labels is None:
         return None, None
     path = Path(labels)
-    if path.exists() or path.suffix in {".csv", ".json", ".jsonl", ".parquet", ".gz"} or "/" in labels:
+    if (
+        path.exists()
+        or path.suffix in {".csv", ".json", ".jsonl", ".parquet", ".gz"}
+        or "/" in labels
+    ):
         return None, path
     return labels, None
 
@@ -140,21 +148,18 @@ def _summarise(
     workers: int | None,
     resume: Path | None,
 ) -> Summary:
-    from entropilot.traces.engines import Diagnosis, diagnose_shards
+    from entropilot.traces.diagnosis import Diagnosis
+    from entropilot.traces.engines import diagnose_shards
     from entropilot.traces.scan import shards_of
-    from entropilot.traces.shards import plan_shards
     from entropilot.traces.summary import SummarySettings
 
-    shards: list[Shard] = []
-    for shard in shards_of(sources):
-        is_file = shard.path.is_file()
-        shards += plan_shards(shard.path, SHARD_BYTES) if is_file else [shard]
-    size = sum(_size(shard) for shard in shards)
+    files = [shard.path for shard in shards_of(sources) if shard.path.is_file()]
     if workers is None and engine is Engine.LOCAL:
-        workers = 1 if size < ONE_PROCESS_BYTES else os.cpu_count()
+        small = sum(file.stat().st_size for file in files) < ONE_PROCESS_BYTES
+        workers = 1 if small else None
     with progress_bar("reading") as update:
         return diagnose_shards(
-            shards,
+            sources,
             engine=engine.value,
             n_workers=workers,
             diagnosis=Diagnosis(
@@ -162,13 +167,8 @@ def _summarise(
             ),
             progress=_rate(update),
             resume=resume,
+            shard_bytes=SHARD_BYTES,
         )
-
-
-def _size(shard: Shard) -> int:
-    if shard.stop is not None:
-        return shard.stop - shard.start
-    return shard.path.stat().st_size if shard.path.is_file() else 0
 
 
 def _rate(update: Callable[[float, str], None]) -> Callable[[Progress], None]:
@@ -197,16 +197,15 @@ def _labelled(
 
     frame = summary.frame
     if label_file is not None:
-        joined = join_labels(
-            frame, label_file, reward_threshold=reward_threshold, partial=partial
-        )
+        joined = join_labels(frame, label_file, reward_threshold=reward_threshold, partial=partial)
         frame = joined.frame
     elif reward_threshold is not None:
         frame = correct_from_reward(frame, reward_threshold)
     elif label_field is not None and frame["correct"].null_count() == frame.height:
         raise InputError(
-            f"--labels {label_field}: no trace has such a field. Name a field of the log with a dotted "
-            "path, for example x_correct or evaluation.passed, or a file with the columns id and correct"
+            f"--labels {label_field}: no trace has such a field. Name a field of the log with a "
+            "dotted path, for example x_correct or evaluation.passed, or a file with the columns "
+            "id and correct"
         )
     return replace(summary, frame=frame)
 
@@ -220,7 +219,9 @@ def _write(
 ) -> None:
     from entropilot import report
 
-    meta = _meta(sources)
+    names = [str(source) for source in sources]
+    title = f"Trace report: {Path(names[0]).name}" if len(names) == 1 else "Trace report"
+    meta = report_meta(title, names)
     reading = summary.report
     to_terminal = output is None or str(output) == "-"
     if form is ReportFormat.TEXT:
@@ -257,22 +258,6 @@ def _write(
     for sentence in reading.sentences():
         err().print(sentence, style="yellow", markup=False)
     err().print(f"written: {output}", markup=False, soft_wrap=True)
-
-
-def _meta(sources: Sequence[Path]) -> Meta:
-    from datetime import datetime
-
-    from entropilot import __version__
-    from entropilot.report import Meta
-
-    names = [str(source) for source in sources]
-    return Meta(
-        title=f"Trace report: {Path(names[0]).name}" if len(names) == 1 else "Trace report",
-        made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        version=__version__,
-        command=shlex.join(["entropilot", *sys.argv[1:]]),
-        sources=names,
-    )
 
 
 def _is_above(assessment: Assessment, limit: float | None) -> bool:

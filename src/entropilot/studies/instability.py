@@ -152,7 +152,7 @@ def _fresh_findings(sampled: list[dict[str, Any]]) -> list[Finding]:
     return [
         Finding(
             "Peak instability tells wrong answers from right ones, without training",
-            f"AUC {_words(peak)} over {len(sampled)} seeds",
+            f"AUC {_words(peak)}, {len(sampled)} x {sampled[0]['n_traces']} traces",
             "above 0.5 (the paper is cited with 0.66 to 0.74)",
             None if peak is None else peak[1] > 0.5,
         ),
@@ -184,7 +184,7 @@ def _fresh_findings(sampled: list[dict[str, Any]]) -> list[Finding]:
             "Beside it: the plain mean entropy, on the same traces",
             f"AUC {_words(_combined([s['auc']['entropy_mean'] for s in sampled]))}; "
             f"mean entropy minus peak {_words(gap)}",
-            "no number in the paper; above 0 means that the peak adds nothing",
+            "no number in the paper; above 0, the mean entropy is the better signal",
             None,
         ),
         Finding(
@@ -266,6 +266,7 @@ STUDY: Final = Study(
         "A model of 135 million parameters on one-step problems stands for the paper's larger ones "
         "on GSM8K. On the recorded traces the mean entropy did better (AUC 0.70) than the peak "
         "(0.60), so both are shown. Four weights, five windows and nine baselines were tried; all "
-        "are stored."
+        "are stored. The interval of the odds ratio takes answers to one problem as independent, "
+        "so it is somewhat too narrow."
     ),
 )

@@ -182,8 +182,8 @@ STUDY: Final = Study(
     ),
     scales={
         "smoke": "12 made-up pairs and a random inspector; seconds",
-        "quick": "60 pairs of GSM8K chains a seed, inspector SmolLM2-135M-Instruct; about 3 minutes "
-        "a seed on two cores",
+        "quick": "60 pairs of GSM8K chains a seed, inspector SmolLM2-135M-Instruct; about 3 "
+        "minutes a seed on two cores",
     },
     measure=measure,
     judge=judge,

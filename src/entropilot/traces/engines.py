@@ -1,4 +1,4 @@
-"""Summarise many shards of traces: in processes on one machine, or as Ray tasks on many.
+"""Summarise many shards of traces: in processes on one machine, or with Ray Data on many.
 
 Each shard becomes a ``Summary``; summaries merge in whatever order they arrive to the same result.
 With a folder for the results, a run that was stopped goes on where it was: finished shards are not
@@ -15,38 +15,35 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from entropilot import errors
 from entropilot.errors import (
     ConfigurationError,
     FormatError,
-    InputError,
     LimitError,
     require,
     unknown_name,
 )
 from entropilot.files import write_atomically
-from entropilot.traces.measures import usable_traces
-from entropilot.traces.reading import ReadOptions, ReadReport, Shard
-from entropilot.traces.scan import Source, read_traces, shards_of
+from entropilot.traces.diagnosis import Diagnosis, read_and_summarise
+from entropilot.traces.reading import Shard
+from entropilot.traces.scan import Source, shards_of
 from entropilot.traces.shards import plan_shards
-from entropilot.traces.steps import RULES, split_steps
 from entropilot.traces.summary import (
     Summary,
-    SummarySettings,
     canonical_summary,
     empty_summary,
     merge_summaries,
-    summarise,
 )
 from entropilot.traces.summary_file import FORMAT, summary_from_bytes, summary_to_bytes
-from entropilot.traces.table import Traces
 
 ENGINES: Final = ("local", "ray")
 SHARD_BYTES: Final = 256 << 20  # a few seconds of work, and what a stopped run may lose
+_DEFAULT: Final = Diagnosis()
 
 
 class Progress(NamedTuple):
@@ -61,54 +58,9 @@ class Progress(NamedTuple):
     seconds: float  # since the start of this run
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What is done to each shard.
-
-    Args:
-        rule: how traces are split into steps, a name of ``RULES`` that needs no further option.
-        min_tokens: shortest step, >= 1.
-        options: how traces are read.
-        settings: what the summary holds.
-
-    Example:
-        >>> Diagnosis().rule
-        'auto'
-    """
-
-    rule: str = "auto"
-    min_tokens: int = 1
-    options: ReadOptions = field(default_factory=ReadOptions)
-    settings: SummarySettings = field(default_factory=SummarySettings)
-
-    def __post_init__(self) -> None:
-        known = [name for name in RULES if name not in ("regex", "spans")]
-        if self.rule not in known:
-            raise ConfigurationError(unknown_name("rule", self.rule, known))
-
-
 class _Outcome(NamedTuple):
     summary: Summary | bytes  # bytes where it comes from another process
     unreadable: str  # why nothing of the shard could be read, or ""
-
-
-def summarise_shard(shard: Source, diagnosis: Diagnosis = Diagnosis()) -> Summary:
-    """Read one shard and summarise it, a batch at a time.
-
-    Memory does not grow with the shard, except by one row of numbers a trace.
-
-    Raises:
-        InputError, FormatError, LimitError: as ``read_traces``.
-
-    Example:
-        >>> summarise_shard("no such file.jsonl")  # doctest: +IGNORE_EXCEPTION_DETAIL
-        Traceback (most recent call last):
-        entropilot.errors.InputError: ...
-    """
-    summary, unreadable = _read(shard, diagnosis)
-    if unreadable:
-        raise FormatError(unreadable)
-    return canonical_summary(summary)
 
 
 def diagnose_shards(
@@ -116,7 +68,7 @@ def diagnose_shards(
     *,
     engine: Literal["local", "ray"] = "local",
     n_workers: int | None = None,
-    diagnosis: Diagnosis = Diagnosis(),
+    diagnosis: Diagnosis = _DEFAULT,
     progress: Callable[[Progress], None] | None = None,
     resume: str | Path | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -132,8 +84,7 @@ def diagnose_shards(
         progress: called after each shard.
         resume: folder for the result of each shard. A result is used again only for the same
             range, file size, modification time and settings.
-        shard_bytes: larger files of lines are cut into ranges of this size, when there are several
-            workers or results are kept.
+        shard_bytes: larger files of lines are cut into ranges of this size, > 0.
 
     Returns:
         ``Summary`` in its canonical form. A shard in which nothing can be read is counted in its
@@ -160,10 +111,7 @@ def diagnose_shards(
     if n_workers is not None and n_workers < 1:
         raise ConfigurationError(f"n_workers is {n_workers}; at least one is needed")
     folder = None if resume is None else Path(resume)
-    todo = list(shards_of(shards))
-    alone = engine == "local" and (n_workers or _n_processors()) == 1
-    if folder is not None or not alone:
-        todo = [part for shard in todo for part in _cut(shard, shard_bytes)]
+    todo = [part for shard in shards_of(shards) for part in _cut(shard, shard_bytes)]
     whole, unreadable = empty_summary(diagnosis.settings), []
     began, resumed = time.monotonic(), 0
     outcomes = _outcomes(todo, engine, n_workers, diagnosis, folder)
@@ -237,46 +185,8 @@ def _key(shard: Shard, diagnosis: Diagnosis) -> str:
     return f"{shard.path.name[:80]}-{shard.start}-{digest}.summary"
 
 
-def _read(source: Source, diagnosis: Diagnosis) -> tuple[Summary, str]:
-    summary = empty_summary(diagnosis.settings)
-    # Only the first range of a file counts the file, so that the count does not tell the sharding.
-    continues = isinstance(source, Shard) and source.start > 0
-    try:
-        for batch in read_traces(source, options=diagnosis.options):
-            traces = split_steps(batch.traces, diagnosis.rule, min_tokens=diagnosis.min_tokens)
-            report = replace(batch.report, files=0) if continues else batch.report
-            summary = _add(summary, traces, report, diagnosis.options.strict)
-    except FormatError as error:
-        if diagnosis.options.strict or len(summary):
-            raise
-        return summary, str(error)
-    skipped = summary.report.skipped
-    nothing = skipped and not len(summary)
-    return summary, f"nothing could be read. {skipped[0]}" if nothing else ""
-
-
-def _add(summary: Summary, traces: Traces, report: ReadReport, strict: bool) -> Summary:
-    """Summarise a batch; traces whose lists are no distributions are counted, or raised."""
-    try:
-        return summarise(traces, report, onto=summary)
-    except InputError as error:
-        usable, skipped = usable_traces(traces)
-        if not skipped:
-            raise
-        if strict:
-            raise InputError(str(skipped[0])) from error
-    report = replace(
-        report,
-        traces=report.traces - len(skipped),
-        tokens=report.tokens - (len(traces.tokens) - len(usable.tokens)),
-        skipped_lines=report.skipped_lines + len(skipped),
-        skipped=report.skipped + skipped,
-    )
-    return summarise(usable, report, onto=summary)
-
-
 def _shard_outcome(shard: Shard, diagnosis: Diagnosis) -> _Outcome:
-    summary, unreadable = _read(shard, diagnosis)
+    summary, unreadable = read_and_summarise(shard, diagnosis)
     return _Outcome(_as_bytes(summary), unreadable)
 
 
@@ -310,7 +220,7 @@ def _in_processes(
     n = min(n_workers or _n_processors(), len(shards))
     if n <= 1:
         for shard in shards:
-            yield shard, _Outcome(*_read(shard, diagnosis))
+            yield shard, _Outcome(*read_and_summarise(shard, diagnosis))
         return
     context = multiprocessing.get_context("spawn")  # safe whatever threads this process has
     pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker)
@@ -341,37 +251,32 @@ def _on_ray(
     shards: list[Shard], n_workers: int | None, diagnosis: Diagnosis
 ) -> Iterator[tuple[Shard, _Outcome]]:
     ray = require("ray", extra="ray", purpose="diagnosing shards on Ray")
+    require("ray.data", extra="ray", purpose="diagnosing shards on Ray")
+    if not shards:
+        return
     started = not ray.is_initialized()
     if started:
         ray.init(num_cpus=n_workers, include_dashboard=False, log_to_driver=False)
-    remote = ray.remote(num_cpus=1, max_retries=3)(_ray_outcome)
-    n = n_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    waiting = iter(shards)
-    running: dict[Any, Shard] = {}
     try:
-        while True:
-            for shard in islice(waiting, 2 * n - len(running)):
-                running[remote.remote(shard, diagnosis)] = shard
-            if not running:
-                break
-            done, _ = ray.wait(list(running), num_returns=1)
-            yield running.pop(done[0]), _Outcome(*_ray_value(ray, done[0]))
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        numbers = ray.data.from_items(list(range(len(shards))), override_num_blocks=len(shards))
+        work = partial(_ray_row, shards=shards, diagnosis=diagnosis)
+        for row in numbers.map(work, num_cpus=1, concurrency=n_workers).iter_rows():
+            if row["error"]:
+                raise getattr(errors, row["error"])(row["message"])
+            yield shards[row["item"]], _Outcome(row["summary"], row["message"])
     finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
         if started:
             ray.shutdown()
 
 
-def _ray_outcome(shard: Shard, diagnosis: Diagnosis) -> tuple[bytes, str]:
+def _ray_row(
+    row: dict[str, Any], *, shards: Sequence[Shard], diagnosis: Diagnosis
+) -> dict[str, Any]:
+    """A shard's outcome as a row; an error of ours travels as its name, to be raised once more."""
     _use_one_thread()
-    summary, unreadable = _shard_outcome(shard, diagnosis)
-    return _as_bytes(summary), unreadable
-
-
-def _ray_value(ray: Any, reference: Any) -> Any:
     try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        cause = getattr(error, "cause", None)
-        raise (cause if isinstance(cause, Exception) else error) from error
+        summary, unreadable = _shard_outcome(shards[row["item"]], diagnosis)
+    except errors.EntropilotError as error:
+        return {**row, "summary": b"", "message": str(error), "error": type(error).__name__}
+    return {**row, "summary": _as_bytes(summary), "message": unreadable, "error": ""}

@@ -85,6 +85,16 @@ def instability_trace(
 @overload
 def instability_trace(
     trace: Any,
+    lam: float,
+    mode: Literal["bounds"],
+    *,
+    k: int | None = ...,
+    vocab_size: int = ...,
+    windows: Sequence[int] = ...,
+) -> InstabilityBounds: ...
+@overload
+def instability_trace(
+    trace: Any,
     lam: float = ...,
     *,
     mode: Literal["bounds"],

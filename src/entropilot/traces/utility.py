@@ -270,7 +270,8 @@ def summarise_trajectory(trajectory: Trajectory | ArrayLike) -> dict[str, Any]:
     )
     result |= dict.fromkeys(names, nan)
     result["drop"] = float(h[0] - h[-1])
-    result["relative_drop"] = float((h[0] - h[-1]) / h[0]) if h[0] > 0 else nan
+    with np.errstate(over="ignore"):  # an answer that is all but certain from the start
+        result["relative_drop"] = float((h[0] - h[-1]) / h[0]) if h[0] > 0 else nan
     if n_steps:
         x = np.linspace(0.0, 1.0, n_steps + 1)
         centred = x - x.mean()

@@ -1,0 +1,54 @@
+"""The experiment file: the default is what the fields default to, and wrong keys are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from entropilot.errors import ConfigurationError
+from entropilot.experiments import ExperimentConfig, load_config, parse_config
+
+
+def test_the_documented_file_is_the_default() -> None:
+    assert load_config() == ExperimentConfig() == parse_config("")
+
+
+def test_overrides_win_and_none_is_left_out() -> None:
+    config = load_config(overrides={"model.name": "tiny", "task.n_problems": 3, "run.seed": None})
+    assert (config.model.name, config.task.n_problems, config.run.seed) == ("tiny", 3, 0)
+
+
+def test_folder_joins_folder_and_name() -> None:
+    assert parse_config('[run]\nfolder = "out"\nname = "a"').folder == Path("out/a")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[sampling]\ntemprature = 1.0", "sampling.temprature: unknown key; did you mean 'temper"),
+        ("[sampel]\nn = 1", "sampel: unknown section; did you mean 'sampling'"),
+        ("[sampling]\ntemperature = -1.0", "sampling.temperature: it is -1.0. Input should be gr"),
+        ('[sampling]\nn_samples = "4"', "sampling.n_samples: it is '4'. Input should be a valid i"),
+        ('[task]\nname = "chess"', "task.name: it is 'chess'. Input should be 'word-problems'"),
+        ('[run]\nname = "../up"', "run.name: it is '../up'"),
+        ("model = 3", r"model: it is 3, expected a table \[model\]"),
+        ("[train]\nsteps = 100", "train.steps is 100; training comes with a later version"),
+        ("[run", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        parse_config(text)
+
+
+def test_all_wrong_fields_are_named_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_config("[sampling]\ntop_p = 2.0\nmax_tokens = 0\n")
+    assert "sampling.top_p" in str(caught.value)
+    assert "sampling.max_tokens" in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none.toml can't be read"):
+        load_config(tmp_path / "none.toml")
