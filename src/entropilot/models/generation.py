@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from entropilot.information import js_divergence_from_logits, token_statistics
 from entropilot.models.loaders import LanguageModel
 
 
@@ -123,9 +124,8 @@ def run_batch(
     before = None
     for t in range(settings.max_tokens):
         logits = logits[:, : model.n_vocab].float()  # rows beyond the vocabulary are padding
-        logp = torch.log_softmax(logits, -1)
         token = draw(logits, temperature, settings.top_p, uniform[live, t])
-        _record(batch, live, token, logp, before=before, n_top=settings.n_top)
+        _record(batch, live, token, logits, before=before, n_top=settings.n_top)
         done = _stopped(model, settings.stop, [written[row] for row in live], token.tolist())
         for row in live[done]:
             batch.finish[row] = "stop"
@@ -139,13 +139,13 @@ def run_batch(
             kept = torch.from_numpy(keep)
             cache.batch_select_indices(kept)
             live, mask, position = live[keep], mask[kept], position[kept]
-            token, logp, temperature = token[kept], logp[kept], temperature[kept]
+            token, logits, temperature = token[kept], logits[kept], temperature[kept]
+        before = logits
         mask = torch.cat([mask, mask.new_ones(len(live), 1)], -1)
         logits = forward(
             model.model, token[:, None], cache=cache, position_ids=position, attention_mask=mask
         )
         position = position + 1
-        before = logp
     return batch
 
 
@@ -206,24 +206,23 @@ def draw(logits: Any, temperature: Any, top_p: float, uniform: Any) -> Any:
     return torch.where(temperature[:, 0] > 0, drawn, best)
 
 
-def _record(batch: Batch, live: Any, token: Any, logp: Any, *, before: Any, n_top: int) -> None:
-    import torch
-
-    p = logp.exp()
-    top = logp.topk(min(n_top, logp.shape[-1]), -1)
+def _record(
+    batch: Batch, live: NDArray[np.int64], token: Any, logits: Any, *, before: Any, n_top: int
+) -> None:
+    """Measure the distributions [rows, V] of one step; ``before`` is one step earlier."""
+    top = logits.topk(min(n_top, logits.shape[-1]), -1)
+    x = logits.numpy()
+    found = token_statistics(x, token.numpy())
     batch.row.append(live)
     batch.token.append(token.numpy())
-    batch.logprob.append(logp.gather(-1, token[:, None])[:, 0].numpy())
-    batch.top.append(top.indices.to(torch.int32).numpy())
-    batch.top_logprob.append(top.values.numpy())
-    batch.entropy.append(-torch.xlogy(p, p).sum(-1).numpy())
-    jsd = np.full(len(live), np.nan, np.float32)
-    if before is not None:
-        q = before.exp()
-        middle = torch.log((p + q) / 2)
-        both = torch.xlogy(p, p) - p * middle + torch.xlogy(q, q) - q * middle
-        jsd = (both.nan_to_num(0.0).sum(-1) / 2).clamp(min=0).numpy()  # nan: 0 * log 0
-    batch.jsd.append(jsd)
+    batch.logprob.append(np.asarray(found.logprob))
+    batch.top.append(top.indices.numpy().astype(np.int32))
+    batch.top_logprob.append(top.values.numpy() - found.logsumexp[:, None])
+    batch.entropy.append(found.entropy)
+    if before is None:
+        batch.jsd.append(np.full(len(live), np.nan, np.float32))
+    else:
+        batch.jsd.append(js_divergence_from_logits(before.numpy(), x))
 
 
 def _stopped(

@@ -98,7 +98,7 @@ def _areas(axes: Any, pooled: Pooled) -> None:
             color=colour,
         )
     axes.axvline(0.5, color=GREY, lw=1, ls=":")
-    axes.text(0.5, -0.72, "chance", ha="center", va="center", fontsize=8, color=GREY)
+    axes.text(0.49, -0.72, "chance", ha="right", va="center", fontsize=8, color=GREY)
     axes.set_yticks(range(len(entries)), [name for name, _, _ in entries])
     axes.set(
         xlabel="AUC for wrong chains, 95 % interval",
@@ -130,10 +130,10 @@ def _lengths(axes: Any, lengths: Sequence[dict[str, Any]]) -> None:
     axes.set(
         xlabel="words a chain (5, 25, 50, 75, 95 %)",
         title="Wrong chains are longer",
-        xlim=(0, None),
+        xlim=(0, 1.35 * max(max(map(max, one["quantiles"])) for one in lengths)),
         ylim=(len(lengths) - 0.5, -0.5),
     )
-    axes.legend(frameon=False, fontsize=8.5, loc="lower right")
+    axes.legend(frameon=False, fontsize=8.5, loc="upper right")
     _clean(axes)
     axes.tick_params(axis="y", length=0)
 

@@ -14,6 +14,7 @@ from entropilot.traces.utility import summarise_trajectory
 
 CHANCE: Final = 0.5
 FALLING: Final = 0.90  # share of right chains whose slope must be negative
+STAYING: Final = 0.50  # share of wrong chains that may fall; the paper gives no number
 DROP_AUC: Final = 0.60  # set after a first look at these chains: a regression check
 LEAK_AUC: Final = (0.30, 0.60)  # likewise, for this inspector
 LENGTH_AUC: Final = (0.60, 0.70)  # likewise
@@ -58,6 +59,7 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
     is_real = bool(measurements[0]["lengths"])
     findings = [
         _falls(pooled),
+        _stays(pooled),
         _separates(
             pooled,
             "leak",
@@ -81,6 +83,7 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
 
 _STATEMENTS: Final = {
     "falls": "In right chains the entropy of the reference answer falls over the steps",
+    "stays": "In wrong chains it stays flat or rises",
     "leak": "It falls further in right chains than in wrong ones before the last step, which "
     "states the answer",
     "own": "With the chain's own answer (no key needed) the fall separates right from wrong",
@@ -100,10 +103,24 @@ def _falls(pooled: Pooled) -> Finding:
     low, high = wilson(int(right.sum()), len(right))
     return Finding(
         _STATEMENTS["falls"],
-        f"slope below 0 in {right.mean():.0%} [{float(low):.0%}, {float(high):.0%}] of "
-        f"{len(right)} right chains (and in {wrong.mean():.0%} of {len(wrong)} wrong ones)",
+        f"slope below 0 in {right.mean():.1%} [{float(low):.1%}, {float(high):.1%}] of "
+        f"{len(right)} right chains (and in {wrong.mean():.1%} of {len(wrong)} wrong ones)",
         f"at least {FALLING:.0%} of the right chains",
         bool(right.mean() >= FALLING),
+    )
+
+
+def _stays(pooled: Pooled) -> Finding:
+    found = [summarise_trajectory(one["gold"]) for one in pooled.chains]
+    verdicts = np.array([summary["verdict"] for summary in found])[pooled.wrong]
+    falling = int((verdicts == "decreasing").sum())
+    low, high = wilson(falling, len(verdicts))
+    return Finding(
+        _STATEMENTS["stays"],
+        f"{falling / len(verdicts):.0%} [{float(low):.0%}, {float(high):.0%}] of {len(verdicts)} "
+        "wrong chains lose more than a tenth of the entropy, by a falling line",
+        f"less than {STAYING:.0%}",
+        bool(falling / len(verdicts) < STAYING),
     )
 
 

@@ -1,0 +1,97 @@
+"""The study of reasoning utility: fair pairs, an honest verdict, a figure of stored numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from entropilot.errors import FormatError, InputError
+from entropilot.studies.reasoning_chains import (
+    FILE_NAME,
+    SOURCES,
+    balanced_pairs,
+    chain,
+    read_rows,
+)
+from entropilot.studies.reasoning_utility import STUDY
+from entropilot.studies.store import Store
+from entropilot.studies.study import verdict
+
+
+def row(right: str, solution: str = "1 + 1 = <<1+1=2>>2\n2 + 1 = 3\nA: 3") -> dict[str, object]:
+    sources = {s: {"is_correct": s == right, "solution": solution} for s in SOURCES}
+    return {"question": "How many?", "ground_truth": "x\nA: 1,003", **sources}
+
+
+def test_a_chain_loses_marks_and_answer_line() -> None:
+    found = chain(row(SOURCES[0]), 4, SOURCES[0])
+    assert found is not None
+    assert found.steps == ("1 + 1 = 2", "2 + 1 = 3")
+    assert (found.answer, found.gold, found.right, found.n_words) == ("3", "1003", True, 10)
+    assert chain(row(SOURCES[0], "1 + 1 = 2\nso it is"), 0, SOURCES[0]) is None
+
+
+def test_every_source_is_as_often_right_as_wrong() -> None:
+    rows = [row(SOURCES[i % 4]) for i in range(80)]
+    pairs = balanced_pairs(rows, 24, np.random.default_rng(0))
+    assert len({right.problem for right, _ in pairs}) == 24
+    assert all(r.right and not w.right and r.problem == w.problem for r, w in pairs)
+    assert set(Counter((r.source, w.source) for r, w in pairs).values()) == {2}
+    again = balanced_pairs(rows, 24, np.random.default_rng(0))
+    assert again == pairs
+    assert balanced_pairs(rows, 24, np.random.default_rng(1)) != pairs
+
+
+def test_too_few_problems_are_named() -> None:
+    with pytest.raises(InputError, match="multiple of 12"):
+        balanced_pairs([], 10, np.random.default_rng(0))
+    with pytest.raises(InputError, match="only 0 of 1 problems have a right chain of 6b_verif"):
+        balanced_pairs([row(SOURCES[0])] * 9, 12, np.random.default_rng(0))
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text('{"question": "q"}\n')
+    with pytest.raises(FormatError, match=r"line 1: 'ground_truth'; expected question"):
+        read_rows(tmp_path / FILE_NAME)
+
+
+def test_real_chains_can_be_paired(test_data: Path) -> None:
+    pairs = balanced_pairs(read_rows(test_data / FILE_NAME), 60, np.random.default_rng(0))
+    assert len(pairs) == 60
+    assert all(len(one.steps) >= 2 for pair in pairs for one in pair)
+
+
+def test_without_the_chains_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ENTROPILOT_TEST_DATA", raising=False)
+    measured = STUDY.measure("quick", 0, lambda _share, _doing: None)
+    findings = STUDY.judge([measured])
+    assert verdict(findings) == "not run"
+    assert all("not part of the package" in f.measured for f in findings)
+    assert STUDY.draw([measured]).axes
+
+
+@pytest.mark.slow
+def test_the_smoke_scale_runs_and_claims_nothing() -> None:
+    measured = STUDY.measure("smoke", 0, lambda _share, _doing: None)
+    assert len(measured["chains"]) == 24
+    findings = STUDY.judge([measured])
+    assert verdict(findings) == "not run"
+    assert [f.holds for f in findings if "tree" in f.statement] == [True]
+    assert STUDY.draw([measured]).axes
+
+
+@pytest.mark.slow
+def test_recorded_measurements_give_the_verdict() -> None:
+    run = Store(Path("/nowhere")).best(STUDY.slug)
+    assert run is not None
+    assert (run.scale, len(run.seeds)) == ("quick", 3)
+    assert all(len(m["chains"]) == 120 for m in run.measurements)
+    findings = STUDY.judge(run.measurements)
+    assert verdict(findings) == "in part"
+    assert all(f.holds for f in findings if f.check)
+    leak = next(f for f in findings if "before the last step" in f.statement)
+    assert leak.holds is False
+    assert len(STUDY.draw(run.measurements).axes) == 3
