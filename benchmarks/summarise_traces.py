@@ -28,7 +28,7 @@ import polars as pl
 from entropilot.traces.frame import trace_frame
 from entropilot.traces.measures import token_measures
 from entropilot.traces.monitor import InstabilityMonitor
-from entropilot.traces.steps import RULES, split_steps
+from entropilot.traces.steps.splitting import RULES, split_steps
 from entropilot.traces.summary import Summary, summarise
 from entropilot.traces.table import Tokens, Traces, Vocabulary, ragged_offsets, trace_rows
 

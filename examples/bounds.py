@@ -1,6 +1,6 @@
 """What a top-20 list can and can't say of an entropy: an estimate and hard bounds.
 
-    python examples/bounds.py
+python examples/bounds.py
 """
 
 import numpy as np

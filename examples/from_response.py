@@ -1,6 +1,6 @@
 """From an OpenAI-style response to a frame of diagnostics, in three lines.
 
-    python examples/from_response.py
+python examples/from_response.py
 """
 
 import entropilot as ep
@@ -32,6 +32,6 @@ response = {
     ],
 }
 
-traces = ep.load_traces(response)  # also a path, an SDK object, or a list of them
-frame = ep.summarise(ep.split_steps(traces)).frame
-print(frame.select("id", "n_tokens", "entropy_mean", "instability_peak", "peak_token"))
+diagnosis = ep.diagnose(response)  # also a path, an SDK object, or a list of them
+
+print(diagnosis.frame.select("id", "n_tokens", "entropy_mean", "instability_peak", "peak_token"))

@@ -1,6 +1,6 @@
 """An alarm while a model writes: stop when two tokens in a row are unstable.
 
-    python examples/watch_a_stream.py
+python examples/watch_a_stream.py
 """
 
 from entropilot.traces.monitor import InstabilityAlarm, InstabilityMonitor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,12 +20,14 @@ FLOORS = (
     "files",
     "information",
     "traces",
+    "diagnosis",
     "models",
     "policy",
     "studies",
     "report",
     "experiments",
     "cli",
+    "__main__",
 )
 
 
@@ -93,7 +94,14 @@ def test_a_plain_import_loads_nothing_heavy(statement: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["entropilot", "entropilot.information", "entropilot.traces", "entropilot.report"]
+    "package",
+    [
+        "entropilot",
+        "entropilot.information",
+        "entropilot.traces",
+        "entropilot.diagnosis",
+        "entropilot.report",
+    ],
 )
 def test_exports_are_documented_and_there(package: str) -> None:
     module = importlib.import_module(package)

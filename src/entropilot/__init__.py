@@ -3,8 +3,8 @@
 Three lines from a response to numbers:
 
     import entropilot as ep
-    traces = ep.load_traces(response)  # a dict, SDK object, path, or list of them
-    frame = ep.summarise(ep.split_steps(traces)).frame  # polars, one row a trace
+    diagnosis = ep.diagnose(response)  # a dict, SDK object, path, or list of them
+    print(diagnosis.frame)  # polars, one row a trace
 
 Names are imported when they are first used, so that ``import entropilot`` costs nothing.
 """
@@ -15,6 +15,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from entropilot.diagnosis.assess import (
+        assess,
+    )
+    from entropilot.diagnosis.assessment import (
+        Assessment,
+    )
+    from entropilot.diagnosis.diagnose import (
+        Diagnosis,
+        diagnose,
+    )
+    from entropilot.diagnosis.labels import (
+        join_labels,
+    )
     from entropilot.errors import (
         ConfigurationError,
         EntropilotError,
@@ -35,52 +48,85 @@ if TYPE_CHECKING:
         kl_divergence,
         pass_at_k,
         token_statistics,
+        with_gradient,
     )
-    from entropilot.report import render_html, write_html
-    from entropilot.traces.assess import assess
-    from entropilot.traces.assessment import Assessment
-    from entropilot.traces.engines import diagnose_shards
-    from entropilot.traces.labels import join_labels
-    from entropilot.traces.monitor import InstabilityMonitor
-    from entropilot.traces.parquet import read_parquet, write_parquet
-    from entropilot.traces.reading import ReadOptions
-    from entropilot.traces.scan import load_traces, read_traces
-    from entropilot.traces.steps import split_steps
-    from entropilot.traces.summary import Summary, summarise
-    from entropilot.traces.table import Traces
+    from entropilot.report import (
+        render_html,
+        write_html,
+    )
+    from entropilot.traces.engines import (
+        summarise_logs,
+    )
+    from entropilot.traces.instability import (
+        instability_trace,
+    )
+    from entropilot.traces.measures import (
+        token_measures,
+    )
+    from entropilot.traces.monitor import (
+        InstabilityAlarm,
+        InstabilityMonitor,
+    )
+    from entropilot.traces.parquet import (
+        read_parquet,
+        write_parquet,
+    )
+    from entropilot.traces.reading.options import (
+        ReadOptions,
+    )
+    from entropilot.traces.reading.sources import (
+        load_traces,
+        read_traces,
+    )
+    from entropilot.traces.steps.splitting import (
+        split_steps,
+    )
+    from entropilot.traces.summary import (
+        Summary,
+        summarise,
+    )
+    from entropilot.traces.table import (
+        Traces,
+    )
 
 _HOMES = {
-    "Assessment": "traces.assessment",
+    "Assessment": "diagnosis.assessment",
     "ConfigurationError": "errors",
+    "Diagnosis": "diagnosis.diagnose",
     "EntropilotError": "errors",
     "FormatError": "errors",
     "InputError": "errors",
+    "InstabilityAlarm": "traces.monitor",
     "InstabilityMonitor": "traces.monitor",
     "LimitError": "errors",
     "MissingExtraError": "errors",
     "ModelError": "errors",
-    "ReadOptions": "traces.reading",
+    "ReadOptions": "traces.reading.options",
     "Summary": "traces.summary",
     "TopK": "information",
     "Traces": "traces.table",
     "answer_entropy": "information",
-    "assess": "traces.assess",
-    "diagnose_shards": "traces.engines",
+    "assess": "diagnosis.assess",
+    "diagnose": "diagnosis.diagnose",
     "entropy": "information",
     "entropy_from_logits": "information",
     "entropy_topk": "information",
-    "join_labels": "traces.labels",
+    "instability_trace": "traces.instability",
+    "join_labels": "diagnosis.labels",
     "js_divergence": "information",
     "jsd_topk": "information",
     "kl_divergence": "information",
-    "load_traces": "traces.scan",
+    "load_traces": "traces.reading.sources",
     "pass_at_k": "information",
     "read_parquet": "traces.parquet",
-    "read_traces": "traces.scan",
+    "read_traces": "traces.reading.sources",
     "render_html": "report",
-    "split_steps": "traces.steps",
+    "split_steps": "traces.steps.splitting",
     "summarise": "traces.summary",
+    "summarise_logs": "traces.engines",
+    "token_measures": "traces.measures",
     "token_statistics": "information",
+    "with_gradient": "information",
     "write_html": "report",
     "write_parquet": "traces.parquet",
 }
@@ -88,9 +134,11 @@ _HOMES = {
 __all__ = [
     "Assessment",
     "ConfigurationError",
+    "Diagnosis",
     "EntropilotError",
     "FormatError",
     "InputError",
+    "InstabilityAlarm",
     "InstabilityMonitor",
     "LimitError",
     "MissingExtraError",
@@ -102,10 +150,11 @@ __all__ = [
     "__version__",
     "answer_entropy",
     "assess",
-    "diagnose_shards",
+    "diagnose",
     "entropy",
     "entropy_from_logits",
     "entropy_topk",
+    "instability_trace",
     "join_labels",
     "js_divergence",
     "jsd_topk",
@@ -117,7 +166,10 @@ __all__ = [
     "render_html",
     "split_steps",
     "summarise",
+    "summarise_logs",
+    "token_measures",
     "token_statistics",
+    "with_gradient",
     "write_html",
     "write_parquet",
 ]

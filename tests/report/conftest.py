@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from entropilot.report.tokens import TokenMeasures
-from entropilot.traces.assessment import (
+from entropilot.diagnosis.assessment import (
     Assessment,
     Bucket,
     GroupView,
@@ -22,6 +21,7 @@ from entropilot.traces.assessment import (
     Timing,
     TimingCell,
 )
+from entropilot.report.tokens import TokenMeasures
 from entropilot.traces.table import Tokens, Traces, Vocabulary, ragged_offsets, trace_rows
 
 HOSTILE = [

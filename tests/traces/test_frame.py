@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from entropilot.errors import InputError
 from entropilot.traces.frame import FRAME_SCHEMA, FULL_COLUMNS, trace_frame
 from entropilot.traces.measures import token_measures
-from entropilot.traces.steps import split_steps
+from entropilot.traces.steps.splitting import split_steps
 from entropilot.traces.table import Traces, empty_traces
 
 Make = Callable[..., Traces]

@@ -11,7 +11,7 @@ import pytest
 
 from entropilot.errors import ConfigurationError, InputError
 from entropilot.traces.measures import common_k, token_measures, truncate_top_k
-from entropilot.traces.scan import load_traces
+from entropilot.traces.reading.sources import load_traces
 from entropilot.traces.table import Traces, empty_traces
 
 Make = Callable[..., Traces]

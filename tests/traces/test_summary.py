@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from entropilot.errors import ConfigurationError, FormatError, InputError
 from entropilot.traces.exemplars import head_tokens
 from entropilot.traces.measures import token_measures
-from entropilot.traces.reading import ReadReport, Skipped
-from entropilot.traces.steps import split_steps
+from entropilot.traces.reading.options import ReadReport, Skipped
+from entropilot.traces.steps.splitting import split_steps
 from entropilot.traces.summary import (
     HISTOGRAM_BINS,
     SummarySettings,

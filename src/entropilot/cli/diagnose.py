@@ -15,9 +15,9 @@ from entropilot.cli.reports import report_meta
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from entropilot.traces.assessment import Assessment
+    from entropilot.diagnosis.assessment import Assessment
     from entropilot.traces.engines import Progress
-    from entropilot.traces.reading import ReadOptions
+    from entropilot.traces.reading.options import ReadOptions
     from entropilot.traces.summary import Summary
 
 SHARD_BYTES = 64 << 20  # of a log file between two signs of progress
@@ -105,8 +105,8 @@ def diagnose(
     Reads OpenAI, vLLM, llama.cpp, Hugging Face, TRL and verl logs and Parquet, plain or
     compressed; the format is detected.
     """
-    from entropilot.traces.assess import assess
-    from entropilot.traces.reading import ReadOptions
+    from entropilot.diagnosis.assess import assess
+    from entropilot.traces.reading.options import ReadOptions
 
     label_field, label_file = _labels(labels)
     options = ReadOptions(
@@ -148,9 +148,9 @@ def _summarise(
     workers: int | None,
     resume: Path | None,
 ) -> Summary:
-    from entropilot.traces.diagnosis import Diagnosis
-    from entropilot.traces.engines import diagnose_shards
-    from entropilot.traces.scan import shards_of
+    from entropilot.traces.engines import summarise_logs
+    from entropilot.traces.log_summary import LogSettings
+    from entropilot.traces.reading.sources import shards_of
     from entropilot.traces.summary import SummarySettings
 
     files = [shard.path for shard in shards_of(sources) if shard.path.is_file()]
@@ -158,12 +158,12 @@ def _summarise(
         small = sum(file.stat().st_size for file in files) < ONE_PROCESS_BYTES
         workers = 1 if small else None
     with progress_bar("reading") as update:
-        return diagnose_shards(
+        return summarise_logs(
             sources,
             engine=engine.value,
             n_workers=workers,
-            diagnosis=Diagnosis(
-                rule=steps, options=options, settings=SummarySettings(vocab_size=vocab_size)
+            settings=LogSettings(
+                rule=steps, options=options, summary=SummarySettings(vocab_size=vocab_size)
             ),
             progress=_rate(update),
             resume=resume,
@@ -192,8 +192,8 @@ def _labelled(
 ) -> Summary:
     from dataclasses import replace
 
+    from entropilot.diagnosis.labels import correct_from_reward, join_labels
     from entropilot.errors import InputError
-    from entropilot.traces.labels import correct_from_reward, join_labels
 
     frame = summary.frame
     if label_file is not None:

@@ -13,8 +13,8 @@ from entropilot.cli.reports import report_meta
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from entropilot.diagnosis.assessment import Assessment
     from entropilot.experiments import ExperimentConfig
-    from entropilot.traces.assessment import Assessment
     from entropilot.traces.summary import Summary
     from entropilot.traces.table import Traces
 
@@ -77,8 +77,8 @@ def run(
     def render(
         config: ExperimentConfig, _traces: Traces, summary: Summary, folder: Path
     ) -> Sequence[Path]:
+        from entropilot.diagnosis.assess import assess
         from entropilot.report import write_html
-        from entropilot.traces.assess import assess
 
         assessment = assess(summary, rate=config.report.rate, seed=config.run.seed)
         assessments.append(assessment)

@@ -27,7 +27,7 @@ from entropilot.policy.tasks.word_problems import (
     word_problems,
 )
 from entropilot.traces.parquet import read_parquet, write_parquet
-from entropilot.traces.steps import split_steps
+from entropilot.traces.steps.splitting import split_steps
 from entropilot.traces.summary import Summary, SummarySettings, summarise
 from entropilot.traces.table import Traces, concatenate
 

@@ -4,7 +4,7 @@ A row is read in tiles that stay in the first-level cache: the tile is widened t
 stays), its maximum found, and three sums over exp are formed relative to the running maximum. Sums
 of a tile are in float32 lanes, sums of a row in float64, so that 300 000 outcomes keep 1e-5 nats.
 """
-# ruff: noqa: PLR0917, ARG001 - kernels take their arrays by position; an overload fixes the names
+# ruff: noqa: ARG001 - kernels take their arrays by position; an overload fixes the names
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 Positions are flat: slot i of row r is r * K + i. The probabilities of a block of rows are formed in
 one vectorised loop; the last row of the block before is kept in front of them.
 """
-# ruff: noqa: PLR0917 - compiled kernels take their arrays by position
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def check_logprob(logprob: Array, valid: Array | None = None) -> None:
     )  # fmt: skip
 
 
-def _check_range(  # noqa: PLR0917
+def _check_range(
     values: Array, valid: Array | None, low: float, high: float, rule: str, mend: str
 ) -> None:
     values = as_float(values)

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from markupsafe import Markup
 
+from entropilot.diagnosis.assessment import GroupView, Replay, ReplayPoint
 from entropilot.report.svg import (
     WIDTH,
     Plot,
@@ -24,7 +25,6 @@ from entropilot.report.svg import (
 )
 from entropilot.report.tokens import TraceView
 from entropilot.report.wording import count, decimal, estimate, known, percent
-from entropilot.traces.assessment import GroupView, Replay, ReplayPoint
 
 #: What a policy is drawn against: a field of ``ReplayPoint``, and its name.
 COSTS: Final = {

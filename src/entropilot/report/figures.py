@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 from markupsafe import Markup
 
+from entropilot.diagnosis.assessment import Bucket, Interval, Signal, Timing
 from entropilot.information.intervals import wilson
 from entropilot.report.svg import (
     WIDTH,
@@ -30,7 +31,6 @@ from entropilot.report.svg import (
     y_axis,
 )
 from entropilot.report.wording import count, decimal, estimate, known, percent
-from entropilot.traces.assessment import Bucket, Interval, Signal, Timing
 
 DOTS: Final = 2000  # drawn at most; beyond it a picture is a blot
 MOST_BARS: Final = 60

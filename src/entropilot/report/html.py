@@ -20,11 +20,11 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from entropilot.diagnosis.assessment import Assessment
 from entropilot.report import curves, figures, sentences, wording
 from entropilot.report.payload import TOKEN_CAP, flagged_columns, script_json, views_payload
 from entropilot.report.tokens import LEVELS, TokenMeasures, TraceView, span_levels, trace_view
 from entropilot.report.visible import prose, visible
-from entropilot.traces.assessment import Assessment
 
 STATIC_ROWS: Final = 20  # of the table that stand in the page itself, for readers without script
 STATIC_VIEWS: Final = 2
@@ -37,7 +37,7 @@ class Reading(Protocol):
     """What was read and what was not: a ``ReadReport`` of ``entropilot.traces``.
 
     Example:
-        >>> from entropilot.traces.reading import ReadReport
+        >>> from entropilot.traces.reading.options import ReadReport
         >>> reading: Reading = ReadReport(traces=3, formats={"OpenAI": 3})
         >>> reading.traces
         3
@@ -93,7 +93,7 @@ def exemplar_views(
 
     Example:
         >>> import polars as pl
-        >>> from entropilot.traces.assess import assess
+        >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
         ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
         >>> exemplar_views(assess(frame))  # a frame alone holds no tokens
@@ -129,7 +129,7 @@ def render_html(
 
     Example:
         >>> import polars as pl
-        >>> from entropilot.traces.assess import assess
+        >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
         ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
         >>> "1 of 2 traces look suspicious" in render_html(assess(frame))
@@ -187,7 +187,7 @@ def write_html(
     Example:
         >>> import tempfile
         >>> import polars as pl
-        >>> from entropilot.traces.assess import assess
+        >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
         ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
         >>> with tempfile.TemporaryDirectory() as folder:

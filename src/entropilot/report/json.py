@@ -32,9 +32,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from entropilot.diagnosis.assessment import Assessment
 from entropilot.report.files import write_text
 from entropilot.report.html import Meta, Reading
-from entropilot.traces.assessment import Assessment
 
 SCHEMA: Final = "entropilot/assessment/1"
 
@@ -54,7 +54,7 @@ def assessment_json(
 
     Example:
         >>> import polars as pl
-        >>> from entropilot.traces.assess import assess
+        >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
         ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
         >>> assessment_json(assess(frame))["counts"]["flagged"]
@@ -124,7 +124,7 @@ def write_json(
     Example:
         >>> import tempfile
         >>> import polars as pl
-        >>> from entropilot.traces.assess import assess
+        >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
         ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from entropilot.diagnosis.assessment import Assessment
 from entropilot.report import sentences
 from entropilot.report.files import write_text
 from entropilot.report.html import Meta, Reading, remarks, skip_reasons
 from entropilot.report.visible import prose, visible
 from entropilot.report.wording import ABSENT, count, decimal, estimate, percent, plural
-from entropilot.traces.assessment import Assessment
 
 MOST_FLAGGED: Final = 20
 
@@ -47,7 +47,7 @@ def render_markdown(
 
     Example:
         >>> import polars as pl
-        >>> from entropilot.traces.assess import assess
+        >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
         ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
         >>> print(render_markdown(assess(frame)).splitlines()[2])
@@ -95,7 +95,7 @@ def write_markdown(
     Example:
         >>> import tempfile
         >>> import polars as pl
-        >>> from entropilot.traces.assess import assess
+        >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
         ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from entropilot.diagnosis.assessment import Assessment, Interval, Replay, Signal
+from entropilot.diagnosis.signals import signal_label
 from entropilot.report.wording import count, decimal, estimate, known, percent, plural
-from entropilot.traces.assessment import Assessment, Interval, Replay, Signal
-from entropilot.traces.signals import signal_label
 
 #: Measures of tokens, of which a ``Summary`` keeps histograms, with their names for reading.
 TOKEN_MEASURES: Final = {

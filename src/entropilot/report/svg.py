@@ -14,7 +14,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from entropilot.traces.assessment import Interval
+from entropilot.diagnosis.assessment import Interval
 
 WIDTH: Final = 320.0  # of every picture, in the units of its text size; a small phone's width
 _names = {"class_": "class"}

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from entropilot.diagnosis.assessment import Assessment
 from entropilot.report import sentences
 from entropilot.report.tokens import LEVELS, TraceView, shown_ranges, span_levels
 from entropilot.report.visible import prose, visible
 from entropilot.report.wording import ABSENT, count, decimal, percent
-from entropilot.traces.assessment import Assessment
 
 #: Ink on paper for the nine levels. The colours are those of the page in the dark. Every pair is
 #: legible on its own, so that a light terminal shows them too; level 0 keeps the terminal's own.
@@ -115,7 +115,7 @@ def print_assessment(assessment: Assessment, console: Console, *, most: int = 10
 
     Example:
         >>> import polars as pl
-        >>> from entropilot.traces.assess import assess
+        >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
         ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
         >>> console = Console(color_system=None, width=100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from entropilot.traces.assessment import Interval
+from entropilot.diagnosis.assessment import Interval
 
 ABSENT: Final = "–"
 

@@ -8,18 +8,18 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from entropilot.diagnosis.assessment import Interval
+from entropilot.diagnosis.buckets import bucket_table
+from entropilot.diagnosis.scores import groups_of, labels_of, score_of
+from entropilot.diagnosis.signals import prefix_table, signal_table
+from entropilot.diagnosis.timing import timing_table
 from entropilot.information.auc_kernels import resampled_auc, sorted_ties
 from entropilot.information.intervals import percentile_interval
 from entropilot.information.ranking import auc
 from entropilot.information.topk_sequence import sequence_bounds
-from entropilot.traces.assessment import Interval
-from entropilot.traces.buckets import bucket_table
 from entropilot.traces.frame import trace_frame
 from entropilot.traces.measures import TokenMeasures, token_measures
-from entropilot.traces.scores import groups_of, labels_of, score_of
-from entropilot.traces.signals import prefix_table, signal_table
 from entropilot.traces.table import Traces
-from entropilot.traces.timing import timing_table
 
 SLACK: Final = 2e-4  # nats; recorded log-probabilities are rounded to six decimals
 N_RESAMPLES: Final = 2000

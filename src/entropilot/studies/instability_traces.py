@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from entropilot.studies.study import Progress
-from entropilot.traces.scan import load_traces
+from entropilot.traces.reading.sources import load_traces
 from entropilot.traces.table import Tokens, Traces, Vocabulary, ragged_offsets, trace_rows
 
 Floats = NDArray[np.float64]

@@ -225,7 +225,8 @@ STUDY = Study(
         "the exact projection does (never lose) from what finite groups and shared parameters do. "
         "Their shrinkage is larger than the paper's, and its size means little. One step size, "
         "groups of 8 and 20, 100 and 300 features were tried, with 600, 1500 and 3000 updates; 600 "
-        "updates were kept, all three numbers of features are shown and 100 is judged. Two statements of the paper's theory fail here and are "
-        "printed as such. The transformer part is not run."
+        "updates were kept, all three numbers of features are shown, and 100 is judged. Two "
+        "statements of the paper's theory fail here and are printed as such. The transformer part "
+        "is not run."
     ),
 )

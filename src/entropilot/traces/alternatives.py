@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import InputError
 from entropilot.information import IMPOSSIBLE
-from entropilot.traces.reading import MISSING_LOGPROBS
+from entropilot.traces.reading.options import MISSING_LOGPROBS
 
 _ROUNDING = 1e-3  # a log-probability in (0, 1e-3] is a rounded 0
 

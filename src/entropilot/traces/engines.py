@@ -29,10 +29,10 @@ from entropilot.errors import (
     unknown_name,
 )
 from entropilot.files import write_atomically
-from entropilot.traces.diagnosis import Diagnosis, read_and_summarise
-from entropilot.traces.reading import Shard
-from entropilot.traces.scan import Source, shards_of
-from entropilot.traces.shards import plan_shards
+from entropilot.traces.log_summary import LogSettings, read_and_summarise
+from entropilot.traces.reading.options import Shard
+from entropilot.traces.reading.shards import plan_shards
+from entropilot.traces.reading.sources import Source, shards_of
 from entropilot.traces.summary import (
     Summary,
     canonical_summary,
@@ -43,7 +43,7 @@ from entropilot.traces.summary_file import FORMAT, summary_from_bytes, summary_t
 
 ENGINES: Final = ("local", "ray")
 SHARD_BYTES: Final = 256 << 20  # a few seconds of work, and what a stopped run may lose
-_DEFAULT: Final = Diagnosis()
+_DEFAULT: Final = LogSettings()
 
 
 class Progress(NamedTuple):
@@ -63,12 +63,12 @@ class _Outcome(NamedTuple):
     unreadable: str  # why nothing of the shard could be read, or ""
 
 
-def diagnose_shards(
+def summarise_logs(
     shards: Source,
     *,
     engine: Literal["local", "ray"] = "local",
     n_workers: int | None = None,
-    diagnosis: Diagnosis = _DEFAULT,
+    settings: LogSettings = _DEFAULT,
     progress: Callable[[Progress], None] | None = None,
     resume: str | Path | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -80,7 +80,7 @@ def diagnose_shards(
         engine: "local" (processes) or "ray" (tasks; every node must see the files).
         n_workers: processes, or shards in flight on Ray; None takes the processors of this machine
             (of the Ray cluster). With one worker, or one shard, all happens in this process.
-        diagnosis: what is done to each shard.
+        settings: what is done to each shard.
         progress: called after each shard.
         resume: folder for the result of each shard. A result is used again only for the same
             range, file size, modification time and settings.
@@ -102,7 +102,7 @@ def diagnose_shards(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "log.jsonl")
         ...     _ = path.write_text(json.dumps({"id": "a", "choices": [answer]}))
-        ...     summary = diagnose_shards(path)
+        ...     summary = summarise_logs(path)
         >>> summary.counts["tokens"]
         1
     """
@@ -112,13 +112,13 @@ def diagnose_shards(
         raise ConfigurationError(f"n_workers is {n_workers}; at least one is needed")
     folder = None if resume is None else Path(resume)
     todo = [part for shard in shards_of(shards) for part in _cut(shard, shard_bytes)]
-    whole, unreadable = empty_summary(diagnosis.settings), []
+    whole, unreadable = empty_summary(settings.summary), []
     began, resumed = time.monotonic(), 0
-    outcomes = _outcomes(todo, engine, n_workers, diagnosis, folder)
+    outcomes = _outcomes(todo, engine, n_workers, settings, folder)
     for done, (shard, outcome) in enumerate(outcomes, 1):
         part = outcome.value.summary
         if folder is not None and outcome.fresh and not outcome.value.unreadable:
-            write_atomically(folder / _key(shard, diagnosis), _as_bytes(part))
+            write_atomically(folder / _key(shard, settings), _as_bytes(part))
         part = summary_from_bytes(part, str(shard.path)) if isinstance(part, bytes) else part
         whole = merge_summaries([whole, part])
         unreadable += [outcome.value.unreadable] if outcome.value.unreadable else []
@@ -157,36 +157,36 @@ def _outcomes(
     shards: Sequence[Shard],
     engine: str,
     n_workers: int | None,
-    diagnosis: Diagnosis,
+    settings: LogSettings,
     folder: Path | None,
 ) -> Iterator[tuple[Shard, _Done]]:
     """Each shard with its outcome: the kept ones first, then the others as they are finished."""
     left = []
     for shard in shards:
-        kept = None if folder is None else folder / _key(shard, diagnosis)
+        kept = None if folder is None else folder / _key(shard, settings)
         if kept is not None and kept.is_file():
             yield shard, _Done(_Outcome(kept.read_bytes(), ""), False)
         else:
             left.append(shard)
     run = _in_processes if engine == "local" else _on_ray
-    for shard, outcome in run(left, n_workers, diagnosis):
+    for shard, outcome in run(left, n_workers, settings):
         yield shard, _Done(outcome, True)
 
 
-def _key(shard: Shard, diagnosis: Diagnosis) -> str:
+def _key(shard: Shard, settings: LogSettings) -> str:
     """File name of a shard's result; another name whenever the result may differ."""
     try:
         status = shard.path.stat()
         version: tuple[int, ...] = (status.st_size, status.st_mtime_ns)
     except OSError:  # standard input, or gone; reading it will say so
         version = ()
-    identity = (FORMAT, str(shard.path.absolute()), *version, shard.start, shard.stop, diagnosis)
+    identity = (FORMAT, str(shard.path.absolute()), *version, shard.start, shard.stop, settings)
     digest = hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
     return f"{shard.path.name[:80]}-{shard.start}-{digest}.summary"
 
 
-def _shard_outcome(shard: Shard, diagnosis: Diagnosis) -> _Outcome:
-    summary, unreadable = read_and_summarise(shard, diagnosis)
+def _shard_outcome(shard: Shard, settings: LogSettings) -> _Outcome:
+    summary, unreadable = read_and_summarise(shard, settings)
     return _Outcome(_as_bytes(summary), unreadable)
 
 
@@ -215,12 +215,12 @@ def _n_processors() -> int:
 
 
 def _in_processes(
-    shards: list[Shard], n_workers: int | None, diagnosis: Diagnosis
+    shards: list[Shard], n_workers: int | None, settings: LogSettings
 ) -> Iterator[tuple[Shard, _Outcome]]:
     n = min(n_workers or _n_processors(), len(shards))
     if n <= 1:
         for shard in shards:
-            yield shard, _Outcome(*read_and_summarise(shard, diagnosis))
+            yield shard, _Outcome(*read_and_summarise(shard, settings))
         return
     context = multiprocessing.get_context("spawn")  # safe whatever threads this process has
     pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker)
@@ -229,7 +229,7 @@ def _in_processes(
     try:
         while True:
             for shard in islice(waiting, 2 * n - len(running)):
-                running[pool.submit(_shard_outcome, shard, diagnosis)] = shard
+                running[pool.submit(_shard_outcome, shard, settings)] = shard
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -248,7 +248,7 @@ def _in_processes(
 
 
 def _on_ray(
-    shards: list[Shard], n_workers: int | None, diagnosis: Diagnosis
+    shards: list[Shard], n_workers: int | None, settings: LogSettings
 ) -> Iterator[tuple[Shard, _Outcome]]:
     ray = require("ray", extra="ray", purpose="diagnosing shards on Ray")
     require("ray.data", extra="ray", purpose="diagnosing shards on Ray")
@@ -260,7 +260,7 @@ def _on_ray(
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         numbers = ray.data.from_items(list(range(len(shards))), override_num_blocks=len(shards))
-        work = partial(_ray_row, shards=shards, diagnosis=diagnosis)
+        work = partial(_ray_row, shards=shards, settings=settings)
         for row in numbers.map(work, num_cpus=1, concurrency=n_workers).iter_rows():
             if row["error"]:
                 raise getattr(errors, row["error"])(row["message"])
@@ -271,12 +271,12 @@ def _on_ray(
 
 
 def _ray_row(
-    row: dict[str, Any], *, shards: Sequence[Shard], diagnosis: Diagnosis
+    row: dict[str, Any], *, shards: Sequence[Shard], settings: LogSettings
 ) -> dict[str, Any]:
     """A shard's outcome as a row; an error of ours travels as its name, to be raised once more."""
     _use_one_thread()
     try:
-        summary, unreadable = _shard_outcome(shards[row["item"]], diagnosis)
+        summary, unreadable = _shard_outcome(shards[row["item"]], settings)
     except errors.EntropilotError as error:
         return {**row, "summary": b"", "message": str(error), "error": type(error).__name__}
     return {**row, "summary": _as_bytes(summary), "message": unreadable, "error": ""}

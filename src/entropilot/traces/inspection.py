@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError, InputError
-from entropilot.traces.steps import split_text
+from entropilot.traces.steps.splitting import split_text
 from entropilot.traces.utility import (
     Trajectory,
     Which,

@@ -26,7 +26,7 @@ from entropilot.information.topk_sequence import sequence_bounds, sequence_signa
 from entropilot.traces.alternatives import check_logprobs, listed_alternatives, to_columns
 from entropilot.traces.frame import WINDOWS
 from entropilot.traces.measures import common_k
-from entropilot.traces.reading import MISSING_LOGPROBS
+from entropilot.traces.reading.options import MISSING_LOGPROBS
 from entropilot.traces.table import Traces
 
 Floats = NDArray[np.float64]

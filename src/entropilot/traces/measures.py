@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from entropilot.errors import ConfigurationError, InputError
 from entropilot.information import IMPOSSIBLE, MASS_SLACK
 from entropilot.information.topk_sequence import sequence_bounds, sequence_signal
-from entropilot.traces.reading import Skipped
+from entropilot.traces.reading.options import Skipped
 from entropilot.traces.table import Traces
 
 Floats = NDArray[np.float64]

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from entropilot.errors import FormatError, InputError, LimitError
-from entropilot.traces.reading import Batch, ReadReport
+from entropilot.traces.reading.options import Batch, ReadReport
 from entropilot.traces.table import (
     ROW_SCHEMA,
     Steps,

@@ -29,7 +29,7 @@ from entropilot.traces.exemplars import (
 )
 from entropilot.traces.frame import FRAME_SCHEMA, trace_frame
 from entropilot.traces.measures import TokenMeasures, token_measures
-from entropilot.traces.reading import MAX_EXAMPLES, ReadReport
+from entropilot.traces.reading.options import MAX_EXAMPLES, ReadReport
 from entropilot.traces.table import Traces
 
 #: (low, high, bins) of the token histograms; values outside fall into the end bins.

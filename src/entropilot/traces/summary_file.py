@@ -20,7 +20,7 @@ import polars as pl
 from entropilot.errors import FormatError
 from entropilot.files import write_atomically
 from entropilot.traces.exemplars import Exemplars
-from entropilot.traces.reading import ReadReport, Skipped
+from entropilot.traces.reading.options import ReadReport, Skipped
 from entropilot.traces.summary import HISTOGRAM_BINS, Summary, SummarySettings, canonical_summary
 from entropilot.traces.table import Steps, Tokens, Traces, Vocabulary
 

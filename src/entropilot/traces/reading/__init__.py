@@ -1,0 +1,1 @@
+"""Reading logs into columns: sources, formats, and the compiled scanner."""
