@@ -18,11 +18,11 @@ from entropilot.errors import ConfigurationError, FormatError, InputError, Limit
 from entropilot.traces import (
     ReadOptions,
     ReadReport,
-    documents,
     load_traces,
     plan_shards,
     read_traces,
 )
+from entropilot.traces.reading import documents
 
 
 def report_of(source: Any, **options: Any) -> ReadReport:
