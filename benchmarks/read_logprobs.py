@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import resource
@@ -35,11 +36,11 @@ def vocabulary(rng: random.Random) -> list[str]:
         if rng.random() < 0.04:
             pieces.append(pieces[-1] + rng.choice(ODD))
     rng.shuffle(pieces)
-    return pieces
+    return pieces[:WORDS]
 
 
 def generate(path: Path, megabytes: int, compact: bool = False, seed: int = 0) -> None:
-    """Write chat completions of about the given size, log-normal log-prob gaps, Zipf words."""
+    """Write completions of about the given size; alternatives hold 0.9 to 0.999 of the mass."""
     rng = random.Random(seed)
     colon, comma = (":", ",") if compact else (": ", ", ")
     pieces = vocabulary(rng)
@@ -56,20 +57,28 @@ def generate(path: Path, megabytes: int, compact: bool = False, seed: int = 0) -
         while written < megabytes << 20:
             content, text = [], []
             for _ in range(rng.randint(200, 1200)):
-                value, entries, own = -rng.expovariate(4.0), [], rng.randrange(3)
-                for rank in range(K):
-                    word = min(int(rng.paretovariate(0.35)) + rank, len(pieces) - 1 - rank)
-                    entries.append(f"{heads[word]}{value!r}{tails[word]}}}")
-                    if rank <= own:
-                        chosen = f"{heads[word]}{value!r}{tails[word]}", pieces[word]
-                    value -= rng.expovariate(1.5)
-                content.append(f'{chosen[0]}{comma}"top_logprobs"{colon}[{comma.join(entries)}]}}')
-                text.append(chosen[1])
+                words: list[int] = []
+                while len(words) < K:
+                    word = min(int(rng.paretovariate(0.35)), WORDS) - 1
+                    words.append(word if word not in words else rng.randrange(WORDS))
+                gaps = [0.0]
+                for _ in range(K - 1):
+                    gaps.append(gaps[-1] - rng.expovariate(1.5))
+                shift = math.log(sum(map(math.exp, gaps)) / rng.uniform(0.9, 0.999))
+                entries = [
+                    f"{heads[word]}{gap - shift!r}{tails[word]}"
+                    for word, gap in zip(words, gaps, strict=True)
+                ]
+                own = rng.randrange(3)
+                chosen, listed = entries[own], f"}}{comma}".join(entries)
+                content.append(f'{chosen}{comma}"top_logprobs"{colon}[{listed}}}]}}')
+                text.append(pieces[words[own]])
             message = json.dumps("".join(text), ensure_ascii=False)
             line = (
                 f'{{"id": "chatcmpl-{number}", "object": "chat.completion", "created": 1700000000, '
                 f'"model": "m", "choices": [{{"index": 0, "message": {{"role": "assistant", '
-                f'"content": {message}}}, "logprobs": {{"content": [{comma.join(content)}], "refusal": null}}, '
+                f'"content": {message}}}, "logprobs": {{"content": [{comma.join(content)}], '
+                f'"refusal": null}}, '
                 f'"finish_reason": "stop"}}], "usage": {{"completion_tokens": {len(content)}}}}}\n'
             )
             written += file.write(line)
@@ -175,12 +184,12 @@ def main() -> None:
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 runs.append(json.loads(done.stdout))
             rows.append(min(runs, key=lambda run: run["seconds"]))
-        print(
-            f"{size / 2**20:.0f} MiB, {rows[0]['tokens']} tokens, CPU seconds, best of {options.repeat}"
-        )
+        n = rows[0]["tokens"]
+        print(f"{size / 2**20:.0f} MiB, {n} tokens, CPU seconds, best of {options.repeat}")
         for row in rows:
             print(
-                f"{row['name']:36s} {row['seconds']:7.2f} s {size / 1e6 / row['seconds']:7.0f} MB/s "
+                f"{row['name']:36s} {row['seconds']:7.2f} s "
+                f"{size / 1e6 / row['seconds']:7.0f} MB/s "
                 f"{row['tokens'] / row['seconds'] / 1e3:7.0f} k tok/s {row['peak']:6.0f} MiB "
                 f"{row['seconds'] / rows[0]['seconds']:5.2f} x"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -94,9 +95,9 @@ def test_a_plain_import_loads_nothing_heavy(statement: str) -> None:
 @pytest.mark.parametrize(
     "package", ["entropilot", "entropilot.information", "entropilot.traces", "entropilot.report"]
 )
-def test_exports_are_sorted_documented_and_there(package: str) -> None:
+def test_exports_are_documented_and_there(package: str) -> None:
     module = importlib.import_module(package)
-    assert list(module.__all__) == sorted(module.__all__)
+    assert len(module.__all__) == len(set(module.__all__))
     for name in module.__all__:
         value = getattr(module, name)
         assert name == "__version__" or value.__doc__, f"{package}.{name} has no docstring"

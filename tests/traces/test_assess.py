@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +12,9 @@ from entropilot.errors import InputError
 from entropilot.traces.assess import assess
 from entropilot.traces.assessment import Assessment
 from entropilot.traces.flags import FLAG_SCHEMA
+from entropilot.traces.scan import load_traces
+from entropilot.traces.summary import summarise
+from entropilot.traces.table import Tokens, Traces, Vocabulary, trace_rows
 
 
 def frame_of(n: int = 240, seed: int = 0) -> pl.DataFrame:
@@ -41,6 +46,19 @@ def frame_of(n: int = 240, seed: int = 0) -> pl.DataFrame:
             ),
         }
     )
+
+
+def small_log() -> Traces:
+    """Three traces of four tokens; the entropy of the listed pair grows from trace to trace."""
+    offsets = np.arange(0, 13, 4)
+    odds = np.repeat([0.05, 0.2, 0.5], 4)
+    top = np.log(np.stack([1 - odds, odds], axis=1)).astype(np.float32)
+    piece = np.tile(np.array([0, 1], dtype=np.int32), (12, 1))
+    tokens = Tokens(offsets, piece[:, 0], top[:, 0], piece, top, np.full(12, 2, dtype=np.int16))
+    rows = trace_rows(
+        {"id": ["a", "b", "c"], "source": ["log"] * 3, "line": [1, 2, 3], "group": ["q"] * 3}, 3
+    )
+    return Traces(rows, tokens, Vocabulary.from_pieces([b"x", b"y"]))
 
 
 def unlabelled(frame: pl.DataFrame) -> pl.DataFrame:
@@ -245,3 +263,26 @@ def test_a_signal_no_better_than_chance_is_called_so() -> None:
     found = assess(frame, signal="entropy_mean")
     assert "the interval includes chance" in " ".join(found.headline)
     assert all("no saving" in r.verdict for r in found.replays if r.policy == "drop")
+
+
+def test_a_summary_brings_exemplars_and_histograms() -> None:
+    log = small_log()
+    found = assess(summarise(log), rate=0.3)
+    assert found.exemplars.rows["id"].to_list() == ["c", "b", "a"]  # most suspicious first
+    assert found.flagged["id"].to_list() == ["c"]
+    edges, counts = found.histograms["entropy"]
+    assert len(edges) == len(counts) + 1
+    assert sum(counts) == 12
+
+
+def test_the_real_traces_give_the_known_numbers(real_traces: Path) -> None:
+    found = assess(summarise(load_traces(real_traces)))
+    auc = {s.name: s.auc.value for s in found.signals if s.auc is not None}
+    # Six digits in the log: the third place of an AUC is safe.
+    assert auc["instability_peak"] == pytest.approx(0.601, abs=0.002)
+    assert auc["entropy_mean"] == pytest.approx(0.704, abs=0.002)
+    assert auc["instability_peak_full"] == pytest.approx(0.654, abs=0.002)
+    assert found.signal == "entropy_mean"
+    assert (found.n_traces, found.n_tokens, found.n_wrong) == (256, 8247, 202)
+    assert found.groups is not None
+    assert found.groups.n_all_wrong == 33

@@ -158,6 +158,7 @@ def test_rising_is_the_best_rising_fit(pairs: list[tuple[float, int]]) -> None:
     assert rising(np.sort(share), weight) == pytest.approx(np.sort(share), abs=1e-12)
 
 
+@pytest.mark.slow  # importing scikit-learn takes seconds
 def test_rising_against_scikit_learn() -> None:
     isotonic = pytest.importorskip("sklearn.isotonic")
     rng = np.random.default_rng(0)

@@ -4,8 +4,19 @@ Arrays are numpy or torch and come back as the same kind; the last axis is the o
 named; natural logarithms unless ``base=`` is given.
 """
 
-from entropilot.information._backend import with_gradient
-from entropilot.information._topk_kernels import IMPOSSIBLE, MASS_SLACK
+from entropilot.information._backend import (
+    with_gradient,
+)
+from entropilot.information._topk_kernels import (
+    IMPOSSIBLE,
+    MASS_SLACK,
+)
+from entropilot.information.answers import (
+    answer_entropy,
+    answer_entropy_of_groups,
+    majority_at_k,
+    token_entropy_mean,
+)
 from entropilot.information.divergence import (
     js_divergence,
     js_divergence_from_logits,
@@ -21,6 +32,17 @@ from entropilot.information.entropy import (
     surprisal,
     varentropy,
     varentropy_from_logits,
+)
+from entropilot.information.growth import (
+    GrowthShape,
+    circuits,
+    fit_two_circuits,
+    growth_shape,
+)
+from entropilot.information.instance_scaling import (
+    InstanceFit,
+    InstancePrediction,
+    fit_instances,
 )
 from entropilot.information.intervals import (
     BootstrapInterval,
@@ -39,6 +61,24 @@ from entropilot.information.odds import (
     MantelHaenszel,
     mantel_haenszel,
 )
+from entropilot.information.pass_at_k import (
+    PassCurve,
+    crossing_k,
+    pass_at_k,
+    pass_at_k_curve,
+    pass_at_k_difference,
+    pass_at_k_interval,
+)
+from entropilot.information.pass_until import (
+    PassUntilResult,
+    TaskRate,
+    above_chance,
+    instance_rates,
+    pass_until,
+    pu_from_counts,
+    stack_results,
+    task_pu,
+)
 from entropilot.information.ranking import (
     AucInterval,
     Buckets,
@@ -50,8 +90,45 @@ from entropilot.information.ranking import (
     roc_curve,
     spearman,
 )
-from entropilot.information.statistics import TokenStatistics, token_statistics
-from entropilot.information.topk import Estimate, TopK, entropy_topk, jsd_topk
+from entropilot.information.samples import (
+    SampleCounts,
+    compare_settings,
+    count_samples,
+    match_problems,
+)
+from entropilot.information.scaling import (
+    ScalingFit,
+    fit_task_scaling,
+    fit_task_scaling_counts,
+    log_minus_log,
+    pass_rate,
+)
+from entropilot.information.statistics import (
+    TokenStatistics,
+    token_statistics,
+)
+from entropilot.information.support import (
+    SupportMonitor,
+    expected_support,
+    null_support,
+    sign_test,
+    support_category,
+    support_dynamics,
+    support_metrics,
+    support_threshold,
+)
+from entropilot.information.tilting import (
+    beta_for_reward,
+    nsr_bound,
+    tilt,
+    tilt_entropy_derivative,
+)
+from entropilot.information.topk import (
+    Estimate,
+    TopK,
+    entropy_topk,
+    jsd_topk,
+)
 from entropilot.information.topk_sequence import (
     SequenceBounds,
     SequenceMeasures,
@@ -68,42 +145,88 @@ __all__ = [
     "BootstrapInterval",
     "Buckets",
     "Estimate",
+    "GrowthShape",
+    "InstanceFit",
+    "InstancePrediction",
     "MantelHaenszel",
+    "PassCurve",
+    "PassUntilResult",
     "RocCurve",
+    "SampleCounts",
+    "ScalingFit",
     "SequenceBounds",
     "SequenceMeasures",
     "SequenceSignal",
+    "SupportMonitor",
+    "TaskRate",
     "TokenStatistics",
     "TopK",
+    "above_chance",
+    "answer_entropy",
+    "answer_entropy_of_groups",
     "auc",
     "auc_interval",
+    "beta_for_reward",
     "check_entropy",
     "check_logprob",
+    "circuits",
     "clopper_pearson",
     "cluster_bootstrap",
     "cluster_bootstrap_of",
+    "compare_settings",
+    "count_samples",
     "cross_entropy",
+    "crossing_k",
     "delong",
     "entropy",
     "entropy_from_logits",
     "entropy_topk",
     "equal_count_buckets",
+    "expected_support",
+    "fit_instances",
+    "fit_task_scaling",
+    "fit_task_scaling_counts",
+    "fit_two_circuits",
+    "growth_shape",
+    "instance_rates",
     "js_divergence",
     "js_divergence_from_logits",
     "js_share",
     "jsd_topk",
     "kl_divergence",
     "kl_estimate",
+    "log_minus_log",
+    "majority_at_k",
     "mantel_haenszel",
     "masked_mean",
     "masked_quantile",
+    "match_problems",
     "mutual_information",
+    "nsr_bound",
+    "null_support",
+    "pass_at_k",
+    "pass_at_k_curve",
+    "pass_at_k_difference",
+    "pass_at_k_interval",
+    "pass_rate",
+    "pass_until",
+    "pu_from_counts",
     "roc_curve",
     "sequence_bounds",
     "sequence_measures",
     "sequence_signal",
+    "sign_test",
     "spearman",
+    "stack_results",
+    "support_category",
+    "support_dynamics",
+    "support_metrics",
+    "support_threshold",
     "surprisal",
+    "task_pu",
+    "tilt",
+    "tilt_entropy_derivative",
+    "token_entropy_mean",
     "token_statistics",
     "varentropy",
     "varentropy_from_logits",

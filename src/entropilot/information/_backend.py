@@ -74,6 +74,12 @@ def pair(first: object, second: object) -> tuple[Array, Array]:
     return a, b
 
 
+def accumulator(value: Any) -> Any:
+    """The dtype for sums of a tensor: float64, except on Apple GPUs, which lack it."""
+    torch = sys.modules["torch"]
+    return torch.float32 if value.device.type == "mps" else torch.float64
+
+
 def last_sum(value: Array) -> Array:
     """Sum over the last axis with float64 accumulation, in the dtype of the value.
 
@@ -82,8 +88,7 @@ def last_sum(value: Array) -> Array:
         [3.0, 3.0]
     """
     if is_torch(value):
-        torch = sys.modules["torch"]
-        return value.sum(-1, dtype=torch.float64).to(value.dtype)
+        return value.sum(-1, dtype=accumulator(value)).to(value.dtype)
     return value.sum(-1, dtype=np.float64).astype(value.dtype)
 
 

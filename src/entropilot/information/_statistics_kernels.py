@@ -22,6 +22,7 @@ from entropilot.information._numeric import (
     exponential,
     float16_bits,
     log_one_plus,
+    prefetch,
 )
 
 Array = NDArray[Any]
@@ -112,6 +113,8 @@ def _row(
     for j in range(0, n, TILE):
         width = min(TILE, n - j)
         _widen(flat, start + j, width, bits, tile)
+        for line in range(0, TILE, 16):  # the next tile arrives while this one is computed
+            prefetch(flat, start + j + TILE + line)
         largest = _largest(tile, width, lanes)
         if largest == -np.inf:  # nothing possible in this tile; but nan must not pass unseen
             for i in range(width):

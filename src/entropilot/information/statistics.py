@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from entropilot.errors import ConfigurationError, InputError
-from entropilot.information._backend import Array, is_torch, measure
+from entropilot.information._backend import Array, accumulator, is_torch, measure
 from entropilot.information._rows import Rows, run_statistics
 from entropilot.information._statistics_kernels import (
     JSD,
@@ -225,7 +225,8 @@ def _tiled(logits: Any, labels: Any, temperature: float, n: int, previous: bool)
         return result
     rows = logits if rows is None else rows
     count = rows.shape[0]
-    result = torch.full((6, count), torch.nan, dtype=torch.float64, device=logits.device)
+    exact = accumulator(logits)
+    result = torch.full((6, count), torch.nan, dtype=exact, device=logits.device)
     wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
     floor = -746.0 if wide == torch.float64 else -104.0  # exp is 0, the product finite
     step = max(1, _GPU_TILE_BYTES // (n * (8 if wide == torch.float64 else 4)))
@@ -235,16 +236,16 @@ def _tiled(logits: Any, labels: Any, temperature: float, n: int, previous: bool)
         top = z.amax(-1, keepdim=True)
         z.sub_(top).mul_(1.0 / temperature).clamp_(min=floor)  # keeps nan; -inf * 0 would make one
         e = z.exp()
-        s = e.sum(-1, dtype=torch.float64)
-        mean = e.mul_(z).sum(-1, dtype=torch.float64) / s
-        square = e.mul_(z).sum(-1, dtype=torch.float64) / s
-        result[MAX, part] = top[:, 0].double()
+        s = e.sum(-1, dtype=exact)
+        mean = e.mul_(z).sum(-1, dtype=exact) / s
+        square = e.mul_(z).sum(-1, dtype=exact) / s
+        result[MAX, part] = top[:, 0].to(exact)
         result[LOG_SUM, part] = s.log()
         result[MEAN, part] = mean
         result[VARIANCE, part] = (square - mean * mean).clamp(min=0)
         if labels is not None:
             target = torch.as_tensor(labels[part], device=logits.device)[:, None]
-            chosen = rows[part].gather(-1, target).double() - top.double()
+            chosen = rows[part].gather(-1, target).to(exact) - top.to(exact)
             result[LOGPROB, part] = chosen[:, 0] / temperature - s.log()
     if previous:
         result[JSD] = _tiled_jsd(rows, result, temperature, n)
@@ -267,7 +268,7 @@ def _tiled_jsd(rows: Any, result: Any, temperature: float, n: int) -> Any:
         l = rows[part, :n].to(wide, copy=True)  # noqa: E741 - log-probabilities
         l.sub_(top[part]).mul_(1.0 / temperature).sub_(shift[part]).clamp_(min=floor)
         middle = torch.logaddexp(l[1:], l[:-1]).sub_(float(np.log(2.0)))
-        total = (l[1:].exp() * (l[1:] - middle)).sum(-1, dtype=torch.float64)
-        total += (l[:-1].exp() * (l[:-1] - middle)).sum(-1, dtype=torch.float64)
+        total = (l[1:].exp() * (l[1:] - middle)).sum(-1, dtype=jsd.dtype)
+        total += (l[:-1].exp() * (l[:-1] - middle)).sum(-1, dtype=jsd.dtype)
         jsd[start : start + step] = (0.5 * total).clamp(0.0, float(np.log(2.0)))
     return jsd

@@ -22,18 +22,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from entropilot.errors import ConfigurationError, InputError, unknown_name
-from entropilot.information._backend import (
-    Array,
-    as_float,
-    first_row,
-    is_torch,
-    log_or_zero,
-    measure,
-    namespace,
-)
+from entropilot.errors import ConfigurationError, unknown_name
+from entropilot.information._backend import Array, measure, namespace
 from entropilot.information._numeric import LN2
-from entropilot.information._topk_kernels import IMPOSSIBLE, MASS_SLACK
+from entropilot.information._topk_kernels import IMPOSSIBLE
+from entropilot.information._topk_lists import Listed, plogp, union
 from entropilot.information.divergence import js_share
 
 Mode = Literal["renormalise", "lump", "bounds"]
@@ -118,7 +111,7 @@ class TopK:
     @property
     def mass(self) -> Array:
         """[...] probability of the top-k proper."""
-        return _Listed(self.logprobs, self.n_top).proper.sum(-1)
+        return Listed(self.logprobs, self.n_top).proper.sum(-1)
 
     def entropy(self, mode: Literal["renormalise", "lump"] = "renormalise") -> Estimate:
         """Entropy of each step, nats: estimate and hard bounds; see :func:`entropy_topk`."""
@@ -170,23 +163,23 @@ def entropy_topk(
     Source: arXiv 2602.02863, H_t; bounds by Schur concavity.
     """
     _check_mode(mode)
-    listed = _Listed(logprobs, n_top)
+    listed = Listed(logprobs, n_top)
     xp = namespace(listed.known)
     if mode == "renormalise":
         listed.check_renormalisable()
         mass = listed.proper.sum(-1)
         share = listed.proper / mass[..., None]
-        return listed.returned((-_plogp(share).sum(-1)).clip(0.0))
+        return listed.returned((-plogp(share).sum(-1)).clip(0.0))
     tail = (1.0 - listed.known.sum(-1)).clip(0.0)
-    head = -_plogp(listed.known).sum(-1)
-    lump = (head - _plogp(tail)).clip(0.0)
+    head = -plogp(listed.known).sum(-1)
+    lump = (head - plogp(tail)).clip(0.0)
     if mode == "lump":
         return listed.returned(lump)
     one = xp.ones_like(listed.proper)
     ceiling = xp.amin(xp.where(listed.proper > 0, listed.proper, one), -1)
     full = xp.floor(tail / ceiling)
     rest = (tail - full * ceiling).clip(0.0)
-    lower = (head - full * _plogp(ceiling) - _plogp(rest)).clip(0.0)
+    lower = (head - full * plogp(ceiling) - plogp(rest)).clip(0.0)
     if vocab_size:
         spread = xp.log((vocab_size - listed.count).clip(1.0))
     else:
@@ -239,15 +232,15 @@ def jsd_topk(
     Source: arXiv 2602.02863, D_t; lower bound: merging outcomes cannot raise a divergence.
     """
     _check_mode(mode)
-    a, b = _Listed(logprobs_a, n_top_a, ids_a), _Listed(logprobs_b, n_top_b, ids_b)
+    a, b = Listed(logprobs_a, n_top_a, ids_a), Listed(logprobs_b, n_top_b, ids_b)
     if mode == "renormalise":
         a.check_renormalisable()
         b.check_renormalisable()
-        p, q, _ = _union(a, b, proper=True)
+        p, q, _ = union(a, b, proper=True)
         p = p / p.sum(-1)[..., None]
         q = q / q.sum(-1)[..., None]
         return a.returned(js_share(p, q).sum(-1).clip(0.0, LN2))
-    p, q, common = _union(a, b, proper=False)
+    p, q, common = union(a, b, proper=False)
     xp = namespace(p)
     shares = js_share(p, q)
     if mode == "lump":
@@ -261,145 +254,6 @@ def jsd_topk(
     return a.returned(lower), a.returned(upper)
 
 
-class _Listed:
-    """Probabilities of one list, float64, validated; 0 in slots that do not count."""
-
-    known: Array  # [..., K] of all known tokens
-    proper: Array  # [..., K] of the top-k proper
-    count: Array  # [...] how many tokens are known
-    ids: Array | None  # [..., K] -1 where nothing is known
-
-    def __init__(self, logprobs: Array, n_top: Array | None, ids: Array | None = None) -> None:
-        logprobs = as_float(logprobs)
-        self._dtype = logprobs.dtype
-        xp = namespace(logprobs)
-        lp = logprobs.double() if is_torch(logprobs) else logprobs.astype(np.float64)
-        if lp.ndim == 0:
-            raise InputError(
-                "logprobs is a single number; the last axis must hold the alternatives"
-            )
-        slots = xp.arange(lp.shape[-1]) if not is_torch(lp) else _arange_like(lp)
-        if n_top is None:
-            is_proper = is_known = xp.ones_like(lp, dtype=bool)
-        else:
-            first = (n_top if is_torch(n_top) else np.asarray(n_top))[..., None]
-            if is_torch(lp):
-                first = xp.as_tensor(first, device=lp.device)
-            is_proper = (slots < first) & xp.ones_like(lp, dtype=bool)
-            is_known = (slots <= first) & (first > 0) & xp.ones_like(lp, dtype=bool)
-        possible = ~(lp <= IMPOSSIBLE) & is_known
-        _check_logprobs(lp, possible)
-        zero = xp.zeros_like(lp)
-        # exp of 0 where nothing is possible: its gradient is finite, and `where` takes it out
-        self.known = xp.where(possible, xp.exp(xp.where(possible, lp, zero)), zero)
-        self.proper = xp.where(is_proper, self.known, zero)
-        counted = possible if n_top is None else is_proper | possible
-        self.count = counted.sum(-1) + zero.sum(-1)
-        mass = self.known.sum(-1)
-        if bool((mass > 1.0 + MASS_SLACK).any()):
-            bad = mass > 1.0 + MASS_SLACK
-            worst = float(mass.max())
-            raise InputError(
-                f"logprobs, {first_row(bad)}: the listed mass exceeds 1 (largest {worst:.6g}). "
-                "Check that they are natural logarithms and that no token is listed twice"
-            )
-        self.ids = None if ids is None else self._numbered(ids, counted)
-
-    def _numbered(self, ids: Array, counted: Array) -> Array:
-        """The ids, -1 in slots that do not count."""
-        xp = namespace(self.known)
-        numbers = xp.as_tensor(ids, device=self.known.device) if xp is not np else np.asarray(ids)
-        if tuple(numbers.shape) != tuple(self.known.shape):
-            raise InputError(
-                f"ids have shape {tuple(numbers.shape)}, logprobs {tuple(self.known.shape)}"
-            )
-        return xp.where(counted & (numbers >= 0), numbers, xp.full_like(numbers, -1))
-
-    def check_renormalisable(self) -> None:
-        xp = namespace(self.proper)
-        width = self.proper.shape[-1]
-        few = xp.amax(self.proper, -1) <= 0 if width else xp.ones_like(self.proper.sum(-1)) > 0
-        if bool(few.any()):
-            raise InputError(f"logprobs, {first_row(few)}: every listed token is impossible")
-        single = (self.count < 2) if width > 1 else few | True
-        if bool(single.any()):
-            raise InputError(
-                f"logprobs, {first_row(single)}: fewer than two listed tokens, so the renormalised "
-                'entropy is 0 whatever the truth. Use mode="bounds", or ask the server for more '
-                "alternatives (top_logprobs)"
-            )
-
-    def returned(self, value: Array) -> Array:
-        """In the precision of the input."""
-        return value.to(self._dtype) if is_torch(value) else value.astype(self._dtype)
-
-
 def _check_mode(mode: str) -> None:
     if mode not in _MODES:
         raise ConfigurationError(unknown_name("mode", mode, _MODES))
-
-
-def _check_logprobs(lp: Array, possible: Array) -> None:
-    xp = namespace(lp)
-    bad = xp.isnan(lp) & possible
-    if bool(bad.any()):
-        raise InputError(f"logprobs, {first_row(bad.any(-1))}: nan. Leave that token out")
-    positive = possible & (lp > MASS_SLACK)
-    if bool(positive.any()):
-        row = first_row(positive.any(-1))
-        largest = float(xp.amax(xp.where(possible, lp, xp.zeros_like(lp))))
-        unit = bool(((lp >= 0) & (lp <= 1) | ~possible).all())
-        hint = (
-            "the values look like probabilities: take np.log first"
-            if unit
-            else "positive values are no log-probabilities; is it padding?"
-        )
-        raise InputError(
-            f"logprobs, {row}: largest value {largest:.4g}; natural-log probabilities are <= 0; "
-            f"{hint}"
-        )
-
-
-def _arange_like(lp: Any) -> Any:
-    return namespace(lp).arange(lp.shape[-1], device=lp.device)
-
-
-def _plogp(p: Array) -> Array:
-    return p * log_or_zero(p)
-
-
-def _union(a: _Listed, b: _Listed, *, proper: bool) -> tuple[Array, Array, Array]:
-    """Both distributions over the union of their ids [..., K+L], and which ids both list.
-
-    Sort and merge: O(K log K) a row, and equal ids within a list are summed on the way.
-    """
-    xp = namespace(a.known)
-    p, q = (a.proper, b.proper) if proper else (a.known, b.known)
-    lead = np.broadcast_shapes(tuple(p.shape[:-1]), tuple(q.shape[:-1]))
-
-    def wide(x: Array) -> Array:
-        return xp.broadcast_to(x, (*lead, x.shape[-1]))
-
-    p, q = wide(p), wide(q)
-    ids_a, ids_b = wide(a.ids), wide(b.ids)
-    ids = xp.concatenate([ids_a, ids_b], -1)
-    order = ids.argsort(-1)
-    ids = xp.take_along_dim(ids, order, -1) if is_torch(ids) else np.take_along_axis(ids, order, -1)
-    fresh = ids[..., 1:] != ids[..., :-1]
-    group = xp.concatenate([xp.zeros_like(ids[..., :1]), fresh.cumsum(-1)], -1)
-
-    def merged(first: Array, second: Array) -> Array:
-        both = xp.concatenate([first, second], -1)
-        if is_torch(both):
-            both = xp.take_along_dim(both, order, -1)
-            return xp.zeros_like(both).scatter_add(-1, group, both)
-        both = np.take_along_axis(both, order, -1)
-        n, width = int(np.prod(lead)), both.shape[-1]
-        flat = (group + width * np.arange(n).reshape(*lead, 1)).ravel()
-        return np.bincount(flat, both.ravel(), n * width).reshape(both.shape)
-
-    zero_a, zero_b = xp.zeros_like(p), xp.zeros_like(q)
-    listed_a = xp.where(ids_a >= 0, xp.ones_like(p), zero_a)
-    listed_b = xp.where(ids_b >= 0, xp.ones_like(q), zero_b)
-    common = (merged(listed_a, zero_b) > 0) & (merged(zero_a, listed_b) > 0)
-    return merged(p, zero_b), merged(zero_a, q), common

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import InputError
-from entropilot.traces.measures import IMPOSSIBLE
+from entropilot.information import IMPOSSIBLE
 from entropilot.traces.reading import MISSING_LOGPROBS
 
 _ROUNDING = 1e-3  # a log-probability in (0, 1e-3] is a rounded 0
@@ -39,7 +39,7 @@ def listed_alternatives(step: Any) -> dict[Hashable, float]:
     """
     summed: dict[Hashable, float] = {}
     for key, value in _entries(step):
-        logprob = float(value) if value > IMPOSSIBLE else -np.inf
+        logprob = -np.inf if value <= IMPOSSIBLE else float(value)
         summed[key] = float(np.logaddexp(summed[key], logprob)) if key in summed else logprob
     check_logprobs(list(summed.values()))
     return {key: min(value, 0.0) for key, value in summed.items()}

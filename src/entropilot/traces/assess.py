@@ -6,8 +6,7 @@ else here is there to hold that signal against plain baselines and against chanc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -43,32 +42,13 @@ from entropilot.traces.signals import (
     signal_label,
     signal_table,
 )
+from entropilot.traces.summary import HISTOGRAM_BINS, Summary
 from entropilot.traces.table import Traces, empty_traces
 from entropilot.traces.timing import timing_table
 
 
-class SummaryLike(Protocol):
-    """What ``assess`` reads of a summary."""
-
-    @property
-    def frame(self) -> pl.DataFrame:
-        """One row a trace."""
-
-    @property
-    def exemplars(self) -> Any:
-        """Traces kept in full, as ``.traces``."""
-
-    @property
-    def histograms(self) -> Mapping[str, NDArray[np.int64]]:
-        """Counts of tokens a bin."""
-
-    @property
-    def report(self) -> Any:
-        """What the reader counted, as ``.sentences()``."""
-
-
 def assess(
-    summary: SummaryLike | pl.DataFrame,
+    summary: Summary | pl.DataFrame,
     *,
     signal: str = "auto",
     rate: float = 0.1,
@@ -295,18 +275,17 @@ def _dead_tokens(frame: pl.DataFrame, view: GroupView | None) -> tuple[int, int]
     return int(all_right or 0), int(all_wrong or 0)
 
 
-def _reader_notes(summary: SummaryLike | pl.DataFrame) -> list[str]:
+def _reader_notes(summary: Summary | pl.DataFrame) -> list[str]:
     return [] if isinstance(summary, pl.DataFrame) else list(summary.report.sentences())
 
 
 def _exemplars(
-    summary: SummaryLike | pl.DataFrame, frame: pl.DataFrame, score: NDArray[np.float64]
+    summary: Summary | pl.DataFrame, frame: pl.DataFrame, score: NDArray[np.float64]
 ) -> Traces:
     """Traces kept in full, most suspicious first."""
     if isinstance(summary, pl.DataFrame):
         return empty_traces()
-    kept = summary.exemplars
-    traces: Traces = kept if isinstance(kept, Traces) else kept.traces
+    traces = summary.exemplars.traces
     key = ["source", "line", "id"]
     places = frame.select(key).with_columns(score=pl.Series(score, nan_to_null=True))
     found = traces.rows.select(key).join(
@@ -317,13 +296,11 @@ def _exemplars(
 
 
 def _histograms(
-    summary: SummaryLike | pl.DataFrame,
+    summary: Summary | pl.DataFrame,
 ) -> dict[str, tuple[tuple[float, ...], tuple[int, ...]]]:
     """Edges and counts of the token histograms; empty ones are left out."""
     if isinstance(summary, pl.DataFrame):
         return {}
-    from entropilot.traces.summary import HISTOGRAM_BINS
-
     found = {}
     for name, counts in summary.histograms.items():
         low, high, bins = HISTOGRAM_BINS[name]

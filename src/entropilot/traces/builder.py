@@ -213,7 +213,12 @@ class TraceBuilder:
         """The batch so far and its report; the next batch begins empty."""
         n = len(self)
         tokens = self.columns.tokens(ragged_offsets(self._lengths))
-        traces = Traces(trace_rows(self._rows, n), tokens, self.vocabulary.snapshot())
+        try:
+            rows = trace_rows(self._rows, n)
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 can't
+            self._counts["invalid_utf8"] += sum(map(_replace_surrogates, self._rows.values()))
+            rows = trace_rows(self._rows, n)
+        traces = Traces(rows, tokens, self.vocabulary.snapshot())
         impossible, rounded, merged = self.columns.counts.tolist()
         report = ReadReport(
             formats=dict(self._formats),
@@ -227,6 +232,17 @@ class TraceBuilder:
         )
         self._start_batch()
         return traces, report
+
+
+def _replace_surrogates(values: list[Any]) -> int:
+    """Put U+FFFD in place of lone surrogates; how many texts had some."""
+    replaced = 0
+    for i, value in enumerate(values):
+        if isinstance(value, str):
+            raw = value.encode("utf-16", "surrogatepass")
+            values[i] = raw.decode("utf-16", "replace")
+            replaced += values[i] != value
+    return replaced
 
 
 def check_logprobs(logprob: NDArray[np.float64], top_logprob: NDArray[np.float64]) -> None:

@@ -26,6 +26,7 @@ REFUSED: Final = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
+ZSTD_PIECE: Final = 2048  # compressed bytes at once: even a bomb unfolds them to 64 MiB at most
 RATIO_GRACE: Final = 64 << 20  # bytes that may come out before the ratio is looked at
 
 
@@ -49,12 +50,7 @@ class ByteStream:
         if head.startswith(GZIP):
             self._stream = gzip.GzipFile(fileobj=self._counted)
         elif head.startswith(ZSTD):
-            import zstandard
-
-            source: Any = self._counted
-            self._stream = zstandard.ZstdDecompressor().stream_reader(
-                source, read_across_frames=True
-            )
+            self._stream = _Zstd(self._counted)
 
     def readinto(self, target: memoryview) -> int:
         """Fill the target as far as one read goes; 0 at the end.
@@ -132,6 +128,47 @@ class _Counted(io.RawIOBase):
         if self._raw is not sys.stdin.buffer:
             self._raw.close()
         super().close()
+
+
+class _Zstd(io.RawIOBase):
+    """Frames of zstd, one after another; an end within a frame is an error."""
+
+    def __init__(self, raw: _Counted) -> None:
+        import zstandard
+
+        self._raw = raw
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._frame = self._decompressor.decompressobj()
+        self._inside = False
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        view = memoryview(target).cast("B")
+        while not self._ready:
+            packed = self._raw.read(ZSTD_PIECE) or b""
+            if not packed:
+                if self._inside:
+                    raise EOFError("it ends within a frame")
+                return 0
+            self._ready = memoryview(self._unfold(packed))
+        n = min(len(view), len(self._ready))
+        view[:n], self._ready = self._ready[:n], self._ready[n:]
+        return n
+
+    def _unfold(self, packed: bytes) -> bytes:
+        found = []
+        while packed:
+            self._inside = True
+            found.append(self._frame.decompress(packed))
+            packed = b""
+            if self._frame.eof:
+                packed = self._frame.unused_data
+                self._frame = self._decompressor.decompressobj()
+                self._inside = False
+        return b"".join(found)
 
 
 def open_stream(source: Path | IO[bytes], options: ReadOptions, start: int = 0) -> ByteStream:

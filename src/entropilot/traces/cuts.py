@@ -28,8 +28,8 @@ MARKERS: Final = (
 
 _SPACE: Final = b" \t\r\n\v\f"
 _ABBREVIATIONS: Final = frozenset(
-    b"e.g i.e mr mrs ms dr prof st vs cf fig figs eq eqs no nos vol pp approx resp sec ch ref al "
-    b"jr sr inc ltd co dept est ca".split()
+    b"e.g i.e mr mrs ms dr prof st vs cf fig figs eq eqs vol pp approx resp sec ch ref al "
+    b"jr sr inc ltd dept".split()
 )
 _SENTENCE_END: Final = re.compile(
     rb"[.?!]+[\"')\]*_]{0,8}(?=\s)|(?:" + "|".join("。！？").encode() + rb")"

@@ -21,6 +21,9 @@ from entropilot.traces.reading import Batch, ReadOptions, Skipped
 
 MAX_STREAMS = 1000  # streamed answers that may be open at once; beyond it the oldest is closed
 MIN_FAST = 256  # bytes; a shorter line has nothing to scan
+FAST_AFTER = (
+    4 << 20
+)  # bytes of input; less is read sooner than the scanner is compiled the first time
 _BLANK = b" \t\r\n"
 
 
@@ -30,8 +33,8 @@ class DocumentReader:
     def __init__(self, options: ReadOptions) -> None:
         self.options = options
         self.builder = TraceBuilder()
-        self.fast = True
         self._scanner = LineScanner(self.builder)
+        self._seen = 0  # bytes of text so far
         self._streams: dict[str, OpenStream] = {}
         self.first_skipped: Skipped | None = None
         self.pending = False  # something was read or skipped since the last batch
@@ -83,30 +86,31 @@ class DocumentReader:
         for block in rest:
             text += block.buffer[block.start : block.stop]
             self._check_length(file, 1, len(text))
+        self._seen += len(text)
         self.builder.count("lines", text.count(b"\n") + (not text.endswith(b"\n")))
-        self._text(bytes(text), file, 1, " (JSON)")
+        self.text(bytes(text), file, 1, " (JSON)")
 
     def block(self, file: str, block: Block, line: int) -> int:
         """Read each line; returns the number of the line that comes next."""
         buffer = block.buffer
+        self._seen += block.stop - block.start
         address = np.frombuffer(buffer, np.uint8).ctypes.data
         at = _text_start(block) if line == 1 else block.start
         while at < block.stop:
             end = buffer.find(b"\n", at, block.stop)
             end = block.stop if end < 0 else end
             self._check_length(file, line, end - at)
-            if not self._scan(address + at, address + end, file, line, " (JSONL)"):
+            fast = end - at >= MIN_FAST and self._seen >= FAST_AFTER
+            if not fast or not self.scan(address + at, address + end, file, line, " (JSONL)"):
                 text = bytes(buffer[at:end]).strip(_BLANK)
                 if text:
-                    self._text(text, file, line, " (JSONL)")
+                    self.text(text, file, line, " (JSONL)")
             self.builder.count("lines")
             at, line = end + 1, line + 1
         return line
 
-    def _scan(self, start: int, stop: int, file: str, line: int, suffix: str) -> bool:
+    def scan(self, start: int, stop: int, file: str, line: int, suffix: str) -> bool:
         """Read the line between two addresses the fast way; False: it must go the ordinary way."""
-        if not self.fast or stop - start < MIN_FAST:
-            return False
         columns = self.builder.columns
         row, counts = columns.n, columns.counts.copy()
         scanned = self._scanner.scan(start, stop)
@@ -130,8 +134,8 @@ class DocumentReader:
         for i, record in enumerate(records):
             record.row["source"], record.row["line"] = file, line
             if record.row.get("id") is None:
-                name = f"{Path(file).name}:{line}"
-                record.row["id"] = name if len(records) == 1 else f"{name}/{i}"
+                place = f"{Path(file).name}:{line}"
+                record.row["id"] = place if len(records) == 1 else f"{place}/{i}"
         self.builder.add(records, name)
         self.pending = True
 
@@ -142,7 +146,8 @@ class DocumentReader:
                 "the line is right, raise max_line_bytes; write a large JSON array as JSONL"
             )
 
-    def _text(self, text: bytes, file: str, line: int, suffix: str) -> None:
+    def text(self, text: bytes, file: str, line: int, suffix: str) -> None:
+        """Read the text of a line, or of a document."""
         if text[:5] == b"data:":  # server-sent events
             text = text[5:].strip(_BLANK)
             if text == b"[DONE]":
@@ -151,8 +156,9 @@ class DocumentReader:
             for part in parts:
                 padded = np.frombuffer(part + bytes(SLACK), np.uint8)
                 address = padded.ctypes.data
-                if not self._scan(address, address + len(part), file, line, suffix):
-                    self._text(part, file, line, suffix)
+                fast = self._seen >= FAST_AFTER
+                if not fast or not self.scan(address, address + len(part), file, line, suffix):
+                    self.text(part, file, line, suffix)
             return
         try:
             value, replaced = decode(text)

@@ -1,4 +1,4 @@
-"""Summarise many shards of traces: in processes on one machine, or as Ray tasks on many.
+"""Summarise many shards of traces: in processes on one machine, or with Ray Data on many.
 
 Each shard becomes a ``Summary``; summaries merge in whatever order they arrive to the same result.
 With a folder for the results, a run that was stopped goes on where it was: finished shards are not
@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from entropilot import errors
 from entropilot.errors import (
     ConfigurationError,
     FormatError,
@@ -28,20 +29,21 @@ from entropilot.errors import (
     unknown_name,
 )
 from entropilot.files import write_atomically
-from entropilot.traces.reading import ReadOptions, Shard
-from entropilot.traces.scan import Source, read_traces, shards_of
-from entropilot.traces.steps import RULES, split_steps
+from entropilot.traces.diagnosis import Diagnosis, read_and_summarise
+from entropilot.traces.reading import Shard
+from entropilot.traces.scan import Source, shards_of
+from entropilot.traces.shards import plan_shards
 from entropilot.traces.summary import (
     Summary,
-    SummarySettings,
     canonical_summary,
     empty_summary,
     merge_summaries,
-    summarise,
 )
 from entropilot.traces.summary_file import FORMAT, summary_from_bytes, summary_to_bytes
 
 ENGINES: Final = ("local", "ray")
+SHARD_BYTES: Final = 256 << 20  # a few seconds of work, and what a stopped run may lose
+_DEFAULT: Final = Diagnosis()
 
 
 class Progress(NamedTuple):
@@ -56,54 +58,9 @@ class Progress(NamedTuple):
     seconds: float  # since the start of this run
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What is done to each shard.
-
-    Args:
-        rule: how traces are split into steps, a name of ``RULES`` that needs no further option.
-        min_tokens: shortest step, >= 1.
-        options: how traces are read.
-        settings: what the summary holds.
-
-    Example:
-        >>> Diagnosis().rule
-        'auto'
-    """
-
-    rule: str = "auto"
-    min_tokens: int = 1
-    options: ReadOptions = field(default_factory=ReadOptions)
-    settings: SummarySettings = field(default_factory=SummarySettings)
-
-    def __post_init__(self) -> None:
-        known = [name for name in RULES if name not in ("regex", "spans")]
-        if self.rule not in known:
-            raise ConfigurationError(unknown_name("rule", self.rule, known))
-
-
 class _Outcome(NamedTuple):
-    summary: bytes
+    summary: Summary | bytes  # bytes where it comes from another process
     unreadable: str  # why nothing of the shard could be read, or ""
-
-
-def summarise_shard(shard: Source, diagnosis: Diagnosis = Diagnosis()) -> Summary:
-    """Read one shard and summarise it, a batch at a time.
-
-    Memory does not grow with the shard, except by one row of numbers a trace.
-
-    Raises:
-        InputError, FormatError, LimitError: as ``read_traces``.
-
-    Example:
-        >>> summarise_shard("no such file.jsonl")  # doctest: +IGNORE_EXCEPTION_DETAIL
-        Traceback (most recent call last):
-        entropilot.errors.InputError: ...
-    """
-    summary, unreadable = _read(shard, diagnosis)
-    if unreadable:
-        raise FormatError(unreadable)
-    return canonical_summary(summary)
 
 
 def diagnose_shards(
@@ -111,14 +68,15 @@ def diagnose_shards(
     *,
     engine: Literal["local", "ray"] = "local",
     n_workers: int | None = None,
-    diagnosis: Diagnosis = Diagnosis(),
+    diagnosis: Diagnosis = _DEFAULT,
     progress: Callable[[Progress], None] | None = None,
     resume: str | Path | None = None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> Summary:
     """One summary of all shards.
 
     Args:
-        shards: files, folders or ``Shard`` ranges; each is read whole by one worker.
+        shards: files, folders or ``Shard`` ranges; a range is read by one worker.
         engine: "local" (processes) or "ray" (tasks; every node must see the files).
         n_workers: processes, or shards in flight on Ray; None takes the processors of this machine
             (of the Ray cluster). With one worker, or one shard, all happens in this process.
@@ -126,6 +84,7 @@ def diagnose_shards(
         progress: called after each shard.
         resume: folder for the result of each shard. A result is used again only for the same
             range, file size, modification time and settings.
+        shard_bytes: larger files of lines are cut into ranges of this size, > 0.
 
     Returns:
         ``Summary`` in its canonical form. A shard in which nothing can be read is counted in its
@@ -151,15 +110,17 @@ def diagnose_shards(
         raise ConfigurationError(unknown_name("engine", engine, ENGINES))
     if n_workers is not None and n_workers < 1:
         raise ConfigurationError(f"n_workers is {n_workers}; at least one is needed")
-    todo = list(shards_of(shards))
     folder = None if resume is None else Path(resume)
+    todo = [part for shard in shards_of(shards) for part in _cut(shard, shard_bytes)]
     whole, unreadable = empty_summary(diagnosis.settings), []
     began, resumed = time.monotonic(), 0
     outcomes = _outcomes(todo, engine, n_workers, diagnosis, folder)
     for done, (shard, outcome) in enumerate(outcomes, 1):
+        part = outcome.value.summary
         if folder is not None and outcome.fresh and not outcome.value.unreadable:
-            write_atomically(folder / _key(shard, diagnosis), outcome.value.summary)
-        whole = merge_summaries([whole, summary_from_bytes(outcome.value.summary, str(shard.path))])
+            write_atomically(folder / _key(shard, diagnosis), _as_bytes(part))
+        part = summary_from_bytes(part, str(shard.path)) if isinstance(part, bytes) else part
+        whole = merge_summaries([whole, part])
         unreadable += [outcome.value.unreadable] if outcome.value.unreadable else []
         resumed += not outcome.fresh
         if progress is not None:
@@ -178,6 +139,13 @@ def diagnose_shards(
     if unreadable and not len(whole):
         raise FormatError(unreadable[0])
     return canonical_summary(whole)
+
+
+def _cut(shard: Shard, n_bytes: int) -> list[Shard]:
+    """Ranges of a whole file that is larger than ``n_bytes``; anything else as it is."""
+    whole = shard.start == 0 and shard.stop is None and shard.path.is_file()
+    large = whole and shard.path.stat().st_size > n_bytes
+    return plan_shards(shard.path, n_bytes) if large else [shard]
 
 
 class _Done(NamedTuple):
@@ -217,25 +185,13 @@ def _key(shard: Shard, diagnosis: Diagnosis) -> str:
     return f"{shard.path.name[:80]}-{shard.start}-{digest}.summary"
 
 
-def _read(source: Source, diagnosis: Diagnosis) -> tuple[Summary, str]:
-    summary = empty_summary(diagnosis.settings)
-    # Only the first range of a file counts the file, so that the count does not tell the sharding.
-    continues = isinstance(source, Shard) and source.start > 0
-    try:
-        for batch in read_traces(source, options=diagnosis.options):
-            traces = split_steps(batch.traces, diagnosis.rule, min_tokens=diagnosis.min_tokens)
-            report = replace(batch.report, files=0) if continues else batch.report
-            summary = summarise(traces, report, onto=summary)
-    except FormatError as error:
-        if diagnosis.options.strict or len(summary):
-            raise
-        return summary, str(error)
-    return summary, ""
-
-
 def _shard_outcome(shard: Shard, diagnosis: Diagnosis) -> _Outcome:
-    summary, unreadable = _read(shard, diagnosis)
-    return _Outcome(summary_to_bytes(summary), unreadable)
+    summary, unreadable = read_and_summarise(shard, diagnosis)
+    return _Outcome(_as_bytes(summary), unreadable)
+
+
+def _as_bytes(summary: Summary | bytes) -> bytes:
+    return summary if isinstance(summary, bytes) else summary_to_bytes(summary)
 
 
 def _use_one_thread() -> None:
@@ -264,7 +220,7 @@ def _in_processes(
     n = min(n_workers or _n_processors(), len(shards))
     if n <= 1:
         for shard in shards:
-            yield shard, _shard_outcome(shard, diagnosis)
+            yield shard, _Outcome(*read_and_summarise(shard, diagnosis))
         return
     context = multiprocessing.get_context("spawn")  # safe whatever threads this process has
     pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker)
@@ -295,37 +251,32 @@ def _on_ray(
     shards: list[Shard], n_workers: int | None, diagnosis: Diagnosis
 ) -> Iterator[tuple[Shard, _Outcome]]:
     ray = require("ray", extra="ray", purpose="diagnosing shards on Ray")
+    require("ray.data", extra="ray", purpose="diagnosing shards on Ray")
+    if not shards:
+        return
     started = not ray.is_initialized()
     if started:
         ray.init(num_cpus=n_workers, include_dashboard=False, log_to_driver=False)
-    remote = ray.remote(num_cpus=1, max_retries=3)(_ray_outcome)
-    n = n_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    waiting = iter(shards)
-    running: dict[Any, Shard] = {}
     try:
-        while True:
-            for shard in islice(waiting, 2 * n - len(running)):
-                running[remote.remote(shard, diagnosis)] = shard
-            if not running:
-                break
-            done, _ = ray.wait(list(running), num_returns=1)
-            yield running.pop(done[0]), _Outcome(*_ray_value(ray, done[0]))
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        numbers = ray.data.from_items(list(range(len(shards))), override_num_blocks=len(shards))
+        work = partial(_ray_row, shards=shards, diagnosis=diagnosis)
+        for row in numbers.map(work, num_cpus=1, concurrency=n_workers).iter_rows():
+            if row["error"]:
+                raise getattr(errors, row["error"])(row["message"])
+            yield shards[row["item"]], _Outcome(row["summary"], row["message"])
     finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
         if started:
             ray.shutdown()
 
 
-def _ray_outcome(shard: Shard, diagnosis: Diagnosis) -> tuple[bytes, str]:
+def _ray_row(
+    row: dict[str, Any], *, shards: Sequence[Shard], diagnosis: Diagnosis
+) -> dict[str, Any]:
+    """A shard's outcome as a row; an error of ours travels as its name, to be raised once more."""
     _use_one_thread()
-    outcome = _shard_outcome(shard, diagnosis)
-    return outcome.summary, outcome.unreadable
-
-
-def _ray_value(ray: Any, reference: Any) -> Any:
     try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        cause = getattr(error, "cause", None)
-        raise (cause if isinstance(cause, Exception) else error) from error
+        summary, unreadable = _shard_outcome(shards[row["item"]], diagnosis)
+    except errors.EntropilotError as error:
+        return {**row, "summary": b"", "message": str(error), "error": type(error).__name__}
+    return {**row, "summary": _as_bytes(summary), "message": unreadable, "error": ""}

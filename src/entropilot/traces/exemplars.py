@@ -26,7 +26,6 @@ from entropilot.traces.table import (
 #: Traces are chosen by the largest values of these, and by the smallest hash of their identity.
 CRITERIA: Final = ("entropy_mean", "instability_peak")
 _IDENTITY: Final = ("source", "line", "id")
-_MOST_PARTS: Final = 16  # joining parts costs their vocabularies; so it is done seldom
 _TIES: Final = ("hash", *_IDENTITY, "n_tokens", "entropy_mean", "surprisal_mean")
 
 
@@ -69,9 +68,9 @@ def identity_hash(frame: pl.DataFrame) -> pl.Series:
         >>> identity_hash(row).to_list() == identity_hash(row).to_list()
         True
     """
+    rows = zip(*(frame[name].to_list() for name in _IDENTITY), strict=True)
     numbers = [
-        int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=8).digest())
-        for row in frame.select(_IDENTITY).iter_rows()
+        int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=8).digest()) for row in rows
     ]
     return pl.Series("hash", numbers, dtype=pl.UInt64)
 
@@ -90,19 +89,40 @@ def add_exemplars(
 
     Returns:
         ``Exemplars``.
+
+    Example:
+        >>> none = no_exemplars()
+        >>> len(add_exemplars(none, empty_traces(), none.rows.drop("hash", "part", "place"), 3, 9))
+        0
     """
-    fresh = _placed(frame.with_columns(identity_hash(frame)), len(old.parts))
-    fresh = fresh[_keep(fresh, n_each)]  # first among the new, so that the join below is small
-    both = _join(old.rows, fresh)
+    fresh = _placed(frame.hstack([identity_hash(frame)]), len(old.parts))
+    hopeful = _hopeful(old.rows, fresh, n_each)
+    if not len(hopeful):
+        return old
+    both = _join(old.rows, fresh[hopeful])
     kept = both[_keep(both, n_each)]
-    new = kept["part"].to_numpy() == len(old.parts)
+    part, place = kept["part"].to_numpy(), kept["place"].to_numpy().copy()
+    new = part == len(old.parts)
     if not new.any():
         return old
-    copied = traces.take(kept["place"].to_numpy()[new])
-    place = kept["place"].to_numpy().copy()
+    copied = head_tokens(traces.take(place[new]), max_tokens)
     place[new] = np.arange(new.sum())
-    kept = kept.with_columns(place=pl.Series(place))
-    return _tidy(Exemplars((*old.parts, head_tokens(copied, max_tokens)), kept))
+    return _tidy(Exemplars((*old.parts, copied), _with_places(kept, part, place)))
+
+
+def _hopeful(old: pl.DataFrame, fresh: pl.DataFrame, n_each: int) -> NDArray[np.int64]:
+    """Rows that some criterion might keep: a quick test, so that most batches need no more."""
+    rows = _keep(fresh, n_each)  # first among the new
+    if old.height < n_each or not n_each:
+        return rows
+    hashes = np.sort(old["hash"].to_numpy())
+    stays = fresh["hash"].to_numpy()[rows] <= hashes[n_each - 1]
+    for name in CRITERIA:
+        values = np.sort(-old[name].drop_nulls().to_numpy())
+        least = -values[n_each - 1] if len(values) >= n_each else -np.inf
+        stays |= fresh[name].to_numpy()[rows] >= least  # False for nan
+    hopeful: NDArray[np.int64] = rows[stays]
+    return hopeful
 
 
 def merge_exemplars(a: Exemplars, b: Exemplars, n_each: int) -> Exemplars:
@@ -114,12 +134,18 @@ def merge_exemplars(a: Exemplars, b: Exemplars, n_each: int) -> Exemplars:
     """
     if not len(a) or not len(b):
         return a if len(a) else b
-    both = _join(a.rows, b.rows.with_columns(pl.col("part") + len(a.parts)))
+    shifted = b.rows["part"].to_numpy() + len(a.parts)
+    both = _join(a.rows, _with_places(b.rows, shifted, b.rows["place"].to_numpy()))
     return _tidy(Exemplars(a.parts + b.parts, both[_keep(both, n_each)]))
 
 
 def canonical_exemplars(exemplars: Exemplars) -> Exemplars:
-    """The same choice in the one order, with the one vocabulary, that all routes to it share."""
+    """The same choice in the one order, with the one vocabulary, that all routes to it share.
+
+    Example:
+        >>> len(canonical_exemplars(no_exemplars()))
+        0
+    """
     if not len(exemplars):
         return no_exemplars()
     rows = exemplars.rows.sort(*_TIES, nulls_last=True)
@@ -135,10 +161,27 @@ def canonical_exemplars(exemplars: Exemplars) -> Exemplars:
         piece=rank[tokens.piece],
         top_piece=rank[tokens.top_piece[:, :width]],
         top_logprob=np.ascontiguousarray(tokens.top_logprob[:, :width]),
+        entropy=_known(tokens.entropy),
+        jsd=_known(tokens.jsd),
     )
     traces = replace(traces, tokens=tokens, vocabulary=vocabulary.take(ranked))
-    columns = [*FRAME_SCHEMA, *(c for c in FULL_COLUMNS if c in rows.columns), "hash"]
+    columns = [*FRAME_SCHEMA, *known_full_columns(rows), "hash"]
     return Exemplars((traces,), _placed(rows.select(columns), 0))
+
+
+def known_full_columns(frame: pl.DataFrame) -> list[str]:
+    """Columns of full-vocabulary entropies that hold a value; a shard may bring empty ones.
+
+    Example:
+        >>> known_full_columns(pl.DataFrame({"entropy_full_mean": [None, 1.0]}))
+        ['entropy_full_mean']
+    """
+    present = [name for name in FULL_COLUMNS if name in frame.columns]
+    return [name for name in present if frame[name].null_count() < frame.height]
+
+
+def _known(values: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    return None if values is None or np.isnan(values).all() else values
 
 
 def head_tokens(traces: Traces, limit: int) -> Traces:
@@ -182,8 +225,15 @@ def head_tokens(traces: Traces, limit: int) -> Traces:
 
 
 def _placed(rows: pl.DataFrame, part: int) -> pl.DataFrame:
-    place = pl.Series("place", np.arange(rows.height), dtype=pl.Int64)
-    return rows.with_columns(pl.lit(part, pl.Int64).alias("part"), place)
+    places = np.arange(rows.height)
+    return _with_places(rows, np.full(rows.height, part), places)
+
+
+def _with_places(
+    rows: pl.DataFrame, part: NDArray[np.int64], place: NDArray[np.int64]
+) -> pl.DataFrame:
+    bare = [column for column in rows.get_columns() if column.name not in ("part", "place")]
+    return pl.DataFrame([*bare, pl.Series("part", part), pl.Series("place", place)])
 
 
 def _keep(rows: pl.DataFrame, n_each: int) -> NDArray[np.int64]:
@@ -198,15 +248,18 @@ def _keep(rows: pl.DataFrame, n_each: int) -> NDArray[np.int64]:
 
 
 def _tidy(exemplars: Exemplars) -> Exemplars:
-    """Let go of parts that no row needs; join them when they have become many."""
-    used = np.unique(exemplars.rows["part"].to_numpy())
-    if len(used) > _MOST_PARTS:
-        joined = _assemble(exemplars.parts, exemplars.rows)
-        return Exemplars((joined,), _placed(exemplars.rows.drop("part", "place"), 0))
-    if len(used) == len(exemplars.parts):
-        return exemplars
-    part = pl.Series("part", np.searchsorted(used, exemplars.rows["part"].to_numpy()))
-    return Exemplars(tuple(exemplars.parts[i] for i in used), exemplars.rows.with_columns(part))
+    """Let go of parts, and of most of a part, that no row needs; so there are no more than rows."""
+    part = exemplars.rows["part"].to_numpy().copy()
+    place = exemplars.rows["place"].to_numpy().copy()
+    parts: list[Traces] = []
+    for number in np.unique(part):
+        mine = part == number
+        traces, needed = exemplars.parts[number], place[mine]
+        if 2 * len(needed) < len(traces):
+            traces, place[mine] = traces.take(needed), np.arange(len(needed))
+        part[mine] = len(parts)
+        parts.append(traces)
+    return Exemplars(tuple(parts), _with_places(exemplars.rows, part, place))
 
 
 def _assemble(parts: tuple[Traces, ...], rows: pl.DataFrame) -> Traces:

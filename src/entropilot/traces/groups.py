@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from entropilot.information.intervals import cluster_bootstrap
+from entropilot.information.pass_at_k import pass_at_k
 from entropilot.information.ranking import auc_interval
 from entropilot.traces.assessment import GroupView, Interval
 from entropilot.traces.correctness import answer_keys
@@ -151,16 +152,9 @@ def _pass_curve(
     smallest = int(n.min())
     powers = [1 << i for i in range(smallest.bit_length()) if 1 << i <= smallest]
     ks = [*powers, *([smallest] if powers[-1] != smallest else [])]
-    values = np.stack([_pass_at_k(n, c, k) for k in ks], axis=1)
+    values = np.stack([pass_at_k(n, c, k) for k in ks], axis=1)
     found = _interval(values, confidence, seed)
     return tuple(zip(ks, found, strict=True))
-
-
-def _pass_at_k(n: NDArray[np.int64], c: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    """1 - prod_{i < k} (n - c - i) / (n - i), the unbiased estimate of each group."""
-    i = np.arange(k)
-    fail = np.maximum(n[:, None] - c[:, None] - i, 0) / (n[:, None] - i)
-    return np.asarray(1 - np.prod(fail, axis=1))
 
 
 def _majority_accuracy(judged: pl.DataFrame, confidence: float, seed: int) -> Interval | None:

@@ -94,9 +94,9 @@ def next_steps(
             "too alike to calibrate the rest."
         )
     if facts.flagged.height and facts.choice is not None:
-        steps.append(
-            f"Read the first of the {facts.flagged.height} flagged traces from their peak token on."
-        )
+        n = facts.flagged.height
+        which = "the flagged trace from its" if n == 1 else f"the {n} flagged traces from their"
+        steps.append(f"Read {which} peak token on, the most suspicious first.")
     steps += [replay.verdict for replay in replays if NO_SAVING not in replay.verdict]
     idle = [replay for replay in replays if NO_SAVING in replay.verdict]
     if idle:

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError, InputError, unknown_name
+from entropilot.information import IMPOSSIBLE
 from entropilot.information.topk_sequence import sequence_bounds, sequence_signal
 from entropilot.traces.alternatives import check_logprobs, listed_alternatives, to_columns
 from entropilot.traces.frame import WINDOWS
-from entropilot.traces.measures import IMPOSSIBLE, common_k
+from entropilot.traces.measures import common_k
 from entropilot.traces.reading import MISSING_LOGPROBS
 from entropilot.traces.table import Traces
 
@@ -81,6 +82,16 @@ def instability_trace(
     vocab_size: int = ...,
     windows: Sequence[int] = ...,
 ) -> Instability: ...
+@overload
+def instability_trace(
+    trace: Any,
+    lam: float,
+    mode: Literal["bounds"],
+    *,
+    k: int | None = ...,
+    vocab_size: int = ...,
+    windows: Sequence[int] = ...,
+) -> InstabilityBounds: ...
 @overload
 def instability_trace(
     trace: Any,

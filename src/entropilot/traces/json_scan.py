@@ -186,7 +186,7 @@ def unescape(i: int, stop: int, target: int) -> int:
             i += 6
             if code < 0 or 0xDC00 <= code <= 0xDFFF:
                 return -1
-            if code >= 0xD800:  # half of a pair
+            if 0xD800 <= code <= 0xDBFF:  # half of a pair
                 if byte_at(i) != BACKSLASH or byte_at(i + 1) != SMALL_U:
                     return -1
                 low = _hex4(i + 2)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from entropilot.errors import FormatError
-from entropilot.traces import content_scan as scan
+from entropilot.traces import token_scan as scan
 from entropilot.traces.builder import Scanned, TraceBuilder
 from entropilot.traces.columns import MAX_ALTERNATIVES
+from entropilot.traces.content_scan import scan_line
 from entropilot.traces.decoding import decode
 
 
@@ -42,13 +43,16 @@ class LineScanner:
         while True:
             self._make_room(stop - start)
             state[scan.S_ROW // 8] = columns.n
-            status = scan.scan_line(
+            status = scan_line(
                 start, stop, self._mark, state.ctypes.data, columns.address, vocabulary.address
             )
             if status == scan.DONE and state[scan.S_N_LISTS // 8]:
                 try:
-                    value, _ = decode(self._rest[: state[scan.S_N_REST // 8]].tobytes())
-                    return value, self._found()
+                    rest = self._rest[: state[scan.S_N_REST // 8]].tobytes()
+                    value, replaced = decode(rest)
+                    if not replaced:
+                        return value, self._found()
+                    status = scan.ODD
                 except FormatError:
                     status = scan.ODD
             columns.counts[:] = counts

@@ -10,6 +10,7 @@ from entropilot.traces.compressed import ByteStream
 from entropilot.traces.reading import ReadOptions
 
 SLACK = 16  # bytes after the text, so that kernels may load whole words
+FIRST = 1 << 18  # bytes of the buffer at first; a small file needs no large one
 BOM = b"\xef\xbb\xbf"
 
 
@@ -32,7 +33,7 @@ def blocks(stream: ByteStream, options: ReadOptions, limit: int | None = None) -
     Raises:
         LimitError: a line is longer than ``options.max_line_bytes``.
     """
-    size = options.batch_bytes
+    size = min(options.batch_bytes, FIRST)
     buffer = bytearray(size + SLACK)
     filled, left = 0, limit
     while True:
@@ -47,6 +48,10 @@ def blocks(stream: ByteStream, options: ReadOptions, limit: int | None = None) -
                 break
             filled += n
             left = None if left is None else left - n
+        if filled == size < options.batch_bytes:
+            size = min(8 * size, options.batch_bytes)
+            buffer = _longer(buffer, filled, size)
+            continue
         cut = filled if at_end else buffer.rfind(b"\n", 0, filled) + 1
         if cut or at_end:
             buffer[filled : filled + SLACK] = bytes(SLACK)
@@ -64,6 +69,11 @@ def blocks(stream: ByteStream, options: ReadOptions, limit: int | None = None) -
                     "file is one large JSON array, write it as JSONL, one object a line"
                 )
             size = min(2 * size, options.max_line_bytes)
-            longer = bytearray(size + SLACK)  # a view of the old one may still be about
-            longer[:filled] = buffer[:filled]
-            buffer = longer
+            buffer = _longer(buffer, filled, size)
+
+
+def _longer(buffer: bytearray, filled: int, size: int) -> bytearray:
+    """A copy with more room; the old one may still be looked at, so that it can't be extended."""
+    longer = bytearray(size + SLACK)
+    longer[:filled] = buffer[:filled]
+    return longer

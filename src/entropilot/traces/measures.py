@@ -15,13 +15,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError, InputError
+from entropilot.information import IMPOSSIBLE, MASS_SLACK
 from entropilot.information.topk_sequence import sequence_bounds, sequence_signal
+from entropilot.traces.reading import Skipped
 from entropilot.traces.table import Traces
 
 Floats = NDArray[np.float64]
-
-#: Servers write -9999, -1000 or -100 for "far below the list"; such a token has probability 0.
-IMPOSSIBLE = -100.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,43 @@ def _surprisal(logprob: NDArray[np.float32]) -> tuple[Floats, int]:
         else:
             out[i] = np.nan if np.isnan(value) else max(-value, 0.0)
     return out, n_impossible
+
+
+def usable_traces(traces: Traces) -> tuple[Traces, tuple[Skipped, ...]]:
+    """The traces that can be measured, and why the others cannot.
+
+    Args:
+        traces: any.
+
+    Returns:
+        Traces whose lists hold log-probabilities with a mass of at most 1.001, and for each other
+        one its file, line, first bad step and what was found there.
+
+    Example:
+        >>> from entropilot.traces.table import empty_traces
+        >>> usable_traces(empty_traces())[1]
+        ()
+    """
+    tokens = traces.tokens
+    listed = tokens.top_piece >= 0
+    with np.errstate(over="ignore"):
+        mass = np.exp(tokens.top_logprob, where=listed, out=np.zeros(listed.shape, np.float32))
+    total = mass.sum(axis=1, dtype=np.float64)
+    bad = np.flatnonzero(~(total <= 1.0 + MASS_SLACK))
+    owner = np.searchsorted(tokens.offsets, bad, side="right") - 1
+    skipped = []
+    for trace, first in zip(*np.unique(owner, return_index=True), strict=True):
+        at = bad[first]
+        values = tokens.top_logprob[at][listed[at]]
+        looks = "; these look like probabilities, take np.log first" if values.min() >= 0 else ""
+        row = traces.rows.row(int(trace), named=True)
+        reason = (
+            f"step {at - tokens.offsets[trace]} lists a probability mass of {total[at]:.6g} "
+            f"(largest log-probability {values.max():.4g}); it must not exceed 1{looks}"
+        )
+        skipped.append(Skipped(row["source"] or row["id"] or "the input", row["line"] or 0, reason))
+    kept = np.setdiff1d(np.arange(len(traces)), owner)
+    return (traces.take(kept) if skipped else traces), tuple(skipped)
 
 
 def truncate_top_k(traces: Traces, k: int) -> Traces:

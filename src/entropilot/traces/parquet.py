@@ -7,7 +7,7 @@
     step_start, step_stop, step_phase   lists, one value a step, tokens counted within the trace
 
 ``piece`` and ``top_piece`` number the entries of a vocabulary, which lies once in the file's
-metadata as a compressed Arrow table (text, token_id), in base64 because some readers take it for text.
+metadata as a compressed Arrow table (text, token_id), in base64 because readers expect text.
 """
 
 from __future__ import annotations
@@ -238,6 +238,10 @@ def read_parquet_batches(path: Path) -> Iterator[Batch]:
             f"{path} is Parquet, but not traces of version {VERSION.decode()}; columns found: "
             f"{', '.join(file.schema_arrow.names[:20])}"
         )
+    if not file.schema_arrow.remove_metadata().equals(SCHEMA):
+        raise FormatError(
+            f"{path} has other columns than version {VERSION.decode()} of this format"
+        )
     try:
         vocabulary = _unpack(metadata[_VOCABULARY])
         width = int(metadata[_WIDTH])
@@ -274,7 +278,10 @@ def _flat(column: Any) -> tuple[NDArray[np.int64], Any]:
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
     offsets = array.offsets.to_numpy().astype(np.int64)
-    return offsets - offsets[0], array.flatten()
+    values = array.flatten()
+    if array.null_count or values.null_count:
+        raise FormatError("a list that must be there is null, or holds null")
+    return offsets - offsets[0], values
 
 
 def _traces(table: Any, vocabulary: Vocabulary, width: int) -> Traces:
@@ -329,10 +336,11 @@ def _steps(table: Any, token_offsets: NDArray[np.int64]) -> Steps | None:
         return None
     offsets, start = _flat(table["step_start"])
     base = np.repeat(token_offsets[:-1], np.diff(offsets))
-    stop, phase = _flat(table["step_stop"])[1], _flat(table["step_phase"])[1]
-    return Steps(
-        offsets,
-        start.to_numpy(zero_copy_only=False) + base,
-        stop.to_numpy(zero_copy_only=False) + base,
-        phase.to_numpy(zero_copy_only=False).astype(np.int8),
-    )
+    limit = np.repeat(np.diff(token_offsets), np.diff(offsets))
+    ends = [_flat(table[name]) for name in ("step_stop", "step_phase")]
+    if not all(np.array_equal(found, offsets) for found, _ in ends):
+        raise FormatError("the step columns do not fit together")
+    first, stop, phase = (v.to_numpy(zero_copy_only=False) for v in (start, ends[0][1], ends[1][1]))
+    if not ((first >= 0) & (first <= stop) & (stop <= limit)).all():
+        raise FormatError("a step reaches beyond the tokens of its trace")
+    return Steps(offsets, first + base, stop + base, phase.astype(np.int8))

@@ -68,7 +68,12 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A line, or another part of a file, that could not be read."""
+    """A line, or another part of a file, that could not be read.
+
+    Example:
+        >>> str(Skipped("log.jsonl", 3, "not JSON"))
+        'log.jsonl, line 3: not JSON'
+    """
 
     file: str
     line: int  # from 1; 0 means the file as a whole
@@ -167,7 +172,13 @@ class ReadReport:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some traces and the report on just these."""
+    """Some traces and the report on just these.
+
+    Example:
+        >>> from entropilot.traces.table import empty_traces
+        >>> Batch(empty_traces(), ReadReport()).report.traces
+        0
+    """
 
     traces: Traces
     report: ReadReport
@@ -175,7 +186,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Shard:
-    """A range of whole lines of an uncompressed file, or a whole file (``stop`` None)."""
+    """A range of whole lines of an uncompressed file, or a whole file (``stop`` None).
+
+    Example:
+        >>> Shard(Path("log.jsonl"), 0, 4096).first_line
+        1
+    """
 
     path: Path
     start: int = 0

@@ -25,6 +25,8 @@ from entropilot.traces.replay_points import (
 from entropilot.traces.scores import Floats
 
 N_DRAWS: Final = 16  # random filters whose mean is the line to beat
+FEW_DRAWS: Final = 4  # of them, where so many samples vote that the mean is sharp anyway
+MANY: Final = 50_000
 
 
 def replay_vote(
@@ -82,14 +84,16 @@ def replay_vote(
     length = np.ones(len(score)) if n_tokens is None else np.asarray(n_tokens, dtype=np.float64)
     saved = np.zeros(len(score)) if window is None else np.maximum(length - window, 0.0)
     total = max(float(length.sum()), 1.0)
-    chance = [rng.permutation(len(score)) / len(score) for _ in range(N_DRAWS)]
-    ranked = np.nan_to_num(score, nan=-np.inf)
+    best = ballot.lowest(np.nan_to_num(score, nan=-np.inf))
+    n_draws = N_DRAWS if len(score) <= MANY else FEW_DRAWS
+    random = [rng.permutation(len(score)) / len(score) for _ in range(n_draws)]
+    chance = [(u, ballot.lowest(u)) for u in random]
     one = np.ones(len(size))
 
     def outcome(threshold: float) -> Outcome:
-        dropped = ballot.spare_one(score >= threshold, ranked)
+        dropped = ballot.spare(score >= threshold, best)
         share = float((score >= threshold).mean())
-        draws = [ballot.spare_one(u >= 1 - share, u) for u in chance]
+        draws = [ballot.spare(u >= 1 - share, lowest) for u, lowest in chance]
         return Outcome(
             threshold,
             share,
@@ -159,14 +163,15 @@ class _Ballot:
         answer[self.cell_group[wins]] = self.cell_right[wins]  # the first seen is written last
         return answer
 
-    def spare_one(self, dropped: NDArray[np.bool_], score: Floats) -> NDArray[np.bool_]:
+    def lowest(self, score: Floats) -> NDArray[np.bool_]:
+        """True at the sample of each problem with the lowest score."""
+        order = np.lexsort((score, self.group))
+        first = np.append(0, np.cumsum(np.bincount(self.group, minlength=self.n_groups))[:-1])
+        best = np.zeros(len(score), dtype=np.bool_)
+        best[order[first]] = True
+        return best
+
+    def spare(self, dropped: NDArray[np.bool_], best: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The same filter, but a problem all of whose samples are dropped keeps its best one."""
         n_kept = np.bincount(self.group, ~dropped, self.n_groups)
-        lone = n_kept[self.group] == 0
-        if not lone.any():
-            return dropped
-        order = np.lexsort((score, self.group))
-        first = np.unique(self.group[order], return_index=True)[1]
-        best = np.zeros(len(dropped), dtype=np.bool_)
-        best[order[first]] = True
-        return np.asarray(dropped & ~(lone & best), dtype=np.bool_)
+        return np.asarray(dropped & ~((n_kept[self.group] == 0) & best), dtype=np.bool_)

@@ -194,8 +194,9 @@ def _begins_with(path: Path, magic: bytes) -> bool:
             return file.read(len(magic)) == magic
     except IsADirectoryError:
         raise InputError(f"{path} is a folder where a file is expected") from None
-    except OSError as error:
-        raise InputError(f"{path} can't be opened: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{str(path)!r} can't be opened: {reason}") from error
 
 
 def _read_parquet(path: Path, reader: DocumentReader) -> Iterator[Batch]:

@@ -39,6 +39,7 @@ SIGNAL_LABELS: Final[dict[str, str]] = {
 PREFIX_WINDOWS: Final = (10, 20, 50, 100)
 CANDIDATES: Final = ("entropy_mean", "instability_peak", "surprisal_mean")
 N_RESAMPLES: Final = 2000
+MOST_RESAMPLED: Final = 20_000  # traces; above, the closed form agrees and takes no time
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,13 @@ def _signal(
     roc_points: int,
 ) -> Signal:
     found = auc_interval(
-        score, wrong, groups, n_resamples=N_RESAMPLES, seed=seed, confidence=confidence
+        score,
+        wrong,
+        groups,
+        n_resamples=N_RESAMPLES,
+        seed=seed,
+        confidence=confidence,
+        method="bootstrap" if len(score) <= MOST_RESAMPLED else "delong",
     )
     notes = []
     if found.n_dropped:

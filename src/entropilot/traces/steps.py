@@ -244,7 +244,7 @@ def _peaks(traces: Traces, options: _Options) -> Integers:
         if len(x) < 2:
             continue
         after = np.append(x[2:], -1.0)
-        floor = max(float(np.quantile(x, options.quantile)), 0.0)
+        floor = np.quantile(x[x >= 0], options.quantile) if (x >= 0).any() else 0.0
         starts.append(
             a + 1 + np.flatnonzero((x[1:] >= floor) & (x[1:] > x[:-1]) & (x[1:] >= after))
         )
@@ -295,16 +295,15 @@ def _steps(
 @njit(cache=True, nogil=True)
 def _join_short(offsets: Any, start: Any, stop: Any, phase: Any, shortest: int, keep: Any) -> None:
     for i in range(offsets.size - 1):
-        begin = offsets[i]  # the kept step that is being built
-        for j in range(offsets[i] + 1, offsets[i + 1]):
-            if phase[j] == phase[begin] and start[j] - start[begin] < shortest:
-                keep[j] = False
+        begin = before = offsets[i]  # the kept step that is being built, and the one before it
+        for j in range(offsets[i] + 1, offsets[i + 1] + 1):
+            over = j == offsets[i + 1]
+            end = stop[j - 1] if over else start[j]
+            if end - start[begin] >= shortest or over or phase[j] != phase[begin]:
+                short = begin > before and end - start[begin] < shortest
+                if short and phase[before] == phase[begin]:
+                    keep[begin] = False
+                    begin = before
+                before, begin = begin, j
             else:
-                begin = j
-        last = offsets[i + 1] - 1
-        if begin > offsets[i] and stop[last] - start[begin] < shortest:
-            before = begin - 1
-            while not keep[before]:
-                before -= 1
-            if phase[before] == phase[begin]:
-                keep[begin] = False
+                keep[j] = False

@@ -23,10 +23,11 @@ from entropilot.traces.exemplars import (
     Exemplars,
     add_exemplars,
     canonical_exemplars,
+    known_full_columns,
     merge_exemplars,
     no_exemplars,
 )
-from entropilot.traces.frame import FRAME_SCHEMA, FULL_COLUMNS, trace_frame
+from entropilot.traces.frame import FRAME_SCHEMA, trace_frame
 from entropilot.traces.measures import TokenMeasures, token_measures
 from entropilot.traces.reading import MAX_EXAMPLES, ReadReport
 from entropilot.traces.table import Traces
@@ -208,8 +209,7 @@ def canonical_summary(summary: Summary) -> Summary:
         True
     """
     frame = summary.frame
-    extra = [name for name in FULL_COLUMNS if name in frame.columns]
-    frame = frame.select(*FRAME_SCHEMA, *extra).rechunk()
+    frame = frame.select(*FRAME_SCHEMA, *known_full_columns(frame)).rechunk()
     first = ("source", "line", "id")
     others = [name for name in frame.columns if name not in first]
     repeated = frame.height and frame.select(pl.struct(first).is_duplicated().any()).item()

@@ -91,7 +91,7 @@ def detect(item: Any) -> tuple[Dialect, Mapping[str, Any], list[Mapping[str, Any
 def _unknown(item: Any) -> str:
     names = ", ".join(dialect.name for dialect in DIALECTS)
     if not isinstance(item, Mapping):
-        return f"found a {type(item).__name__}, not an object. Known formats: {names}"
+        return f"the record is of type {type(item).__name__}, not an object. Known formats: {names}"
     if item.get("error"):
         return f"the record is an error that a server returned: {str(item['error'])[:200]}"
     keys = ", ".join(str(key)[:40] for key in list(item)[:20]) or "none at all"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,6 +10,9 @@ from typing import Any, Final
 from entropilot.errors import FormatError
 
 MISSING: Final = float("nan")
+ROUNDING: Final = 1e-3  # nats by which a log may miss a bound
+MAX_ENTROPY: Final = 25.0  # nats; ln of more tokens than any vocabulary has
+MAX_DIVERGENCE: Final = math.log(2) + ROUNDING
 _BYTE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _ESCAPED: Final = re.compile(r"bytes:((?:\\x[0-9A-Fa-f]{2})+)")
 _ID: Final = re.compile(r"token_id:(\d{1,9})")
@@ -41,6 +45,14 @@ def number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FormatError(f"{where} is {_shown(value)}; a number is expected")
     return float(value)
+
+
+def statistic(value: Any, most: float, where: str) -> float:
+    """An entropy or divergence, nats, between 0 and ``most``; null is nan."""
+    x = number(value, where)
+    if not math.isnan(x) and not -ROUNDING <= x <= most:
+        raise FormatError(f"{where} is {x:.4g}; it lies between 0 and {most:.4g} nats")
+    return x if math.isnan(x) else max(x, 0.0)
 
 
 def token_id(value: Any, where: str) -> int:

@@ -31,7 +31,8 @@ TEMPERATURE: Final = (
 )  # fmt: skip
 K: Final = (
     "x_request.top_logprobs", "request.top_logprobs", "request.body.top_logprobs", "top_logprobs",
-    "sampling_params.logprobs", "generation_settings.n_probs",
+    "x_request.logprobs", "request.logprobs", "request.body.logprobs", "sampling_params.logprobs",
+    "generation_settings.n_probs",
 )  # fmt: skip
 SPACE: Final = ("x_logprob_space", "logprob_space", "logprobs_mode", "request.logprobs_mode")
 SPACES: Final = {

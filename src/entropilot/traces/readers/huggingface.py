@@ -1,8 +1,8 @@
 """Scores that Hugging Face ``generate`` returned, saved as safetensors: full distributions.
 
-Tensors: ``scores`` or ``logits`` [T, V], [B, T, V] or [T, B, V], or one ``scores.{t}`` [V] or [B, V]
-a step; ``sequences`` [T'] or [B, T'] token ids, of which the last T are the generated ones. The 20
-most likely tokens are kept; entropy and divergence are exact, over all V.
+Tensors: ``scores`` or ``logits``, [T, V], [B, T, V] or [T, B, V], or one ``scores.{t}``, [V] or
+[B, V], a step; ``sequences`` [T'] or [B, T'], token ids, of which the last T are generated.
+The 20 most likely tokens are kept; entropy and divergence are exact, over all V.
 
     out = model.generate(..., output_scores=True, return_dict_in_generate=True)
     save_file({"scores": torch.stack(out.scores, 1), "sequences": out.sequences}, "run.safetensors")
@@ -27,7 +27,6 @@ from entropilot.traces.reading import ReadOptions
 
 NAME: Final = "Hugging Face generate (safetensors)"
 KEPT: Final = 20
-TILE_BYTES: Final = 32 << 20  # logits that are float64 at once
 MAX_HEADER: Final = 100 << 20
 DTYPES: Final = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
@@ -128,7 +127,7 @@ def _steps(tensors: dict[str, Tensor], path: Path) -> tuple[list[list[Tensor]], 
                 values = values[None]
             if values.ndim != 3 or values.size == 0:
                 raise FormatError(
-                    f"{path}: {name} has shape {list(values.shape)}; [T, V] or [B, T, V] is expected"
+                    f"{path}: {name} is {list(values.shape)}; [T, V] or [B, T, V] is expected"
                 )
             ids = tensors.get("sequences")
             n = 1 if ids is None or ids.values.ndim == 1 else ids.values.shape[0]
@@ -190,8 +189,8 @@ def log_softmax(scores: NDArray[np.float64], where: str) -> NDArray[np.float64]:
     highest = scores.max()
     if not np.isfinite(highest):
         raise InputError(
-            f"{where}: the scores hold NaN or +inf, or are all -inf; a finite one is expected. Find "
-            "the step of generate that wrote them"
+            f"{where}: the scores hold NaN or +inf, or are all -inf; a finite one is expected. "
+            "Find the step of generate that wrote them"
         )
     shifted = scores - highest
     return np.asarray(shifted - np.log(np.exp(shifted).sum()))
@@ -204,7 +203,7 @@ def entropy(logprob: NDArray[np.float64]) -> float:
 
 
 def divergence(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Jensen-Shannon divergence, nats, of log-probabilities [V]: mean KL to ln M = ln((p + q)/2)."""
+    """Jensen-Shannon divergence, nats, of log-probabilities [V]: mean KL to M = (p + q)/2."""
     middle = np.logaddexp(a, b) - np.log(2.0)
     total = 0.0
     for side in (a, b):

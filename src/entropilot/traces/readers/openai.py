@@ -49,8 +49,10 @@ def content_tokens(content: Any, scanned: ScannedLists, where: str) -> TokenList
             key,
             logprob,
             alternatives,
-            entries.number(item.get("x_entropy_full"), f"{here}.x_entropy_full"),
-            entries.number(item.get("x_jsd_full"), f"{here}.x_jsd_full"),
+            entries.statistic(
+                item.get("x_entropy_full"), entries.MAX_ENTROPY, f"{here}.x_entropy_full"
+            ),
+            entries.statistic(item.get("x_jsd_full"), entries.MAX_DIVERGENCE, f"{here}.x_jsd_full"),
         )
     return tokens
 
