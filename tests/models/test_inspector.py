@@ -81,3 +81,14 @@ def test_answer_now_draws_the_most_likely_tokens(tiny: LanguageModel) -> None:
     assert 0 < now.entropy < np.log(257)
     cut = answer_now_entropy(inspector, "How much?", STEPS, max_tokens=3, ends=[drawn[1]])
     assert cut.ids == tuple(drawn[:1])
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_tree_equals_naive_on_a_real_model(real_model: LanguageModel) -> None:
+    one, other = (
+        entropy_trajectory(kind(real_model), "How much does she make?", STEPS, "26")
+        for kind in (TreeInspector, NaiveInspector)
+    )
+    np.testing.assert_allclose(one.per_token, other.per_token, atol=1e-4)  # float32, 30 layers
+    assert one.h[-1] < one.h[0]

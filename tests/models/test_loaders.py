@@ -16,8 +16,6 @@ from entropilot.errors import ConfigurationError, ModelError
 from entropilot.models import smollm2
 from entropilot.models.loaders import LanguageModel, load_model
 
-FETCH = os.environ.get("ENTROPILOT_FETCH_MODELS") == "1"
-
 
 @pytest.fixture(scope="module")
 def tiny() -> LanguageModel:
@@ -146,10 +144,8 @@ def test_importing_the_loaders_does_not_import_torch() -> None:
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_smollm2_loads_and_knows_its_vocabulary() -> None:
-    if not (smollm2.is_at_hand() or FETCH):
-        pytest.skip("SmolLM2 is not cached; set ENTROPILOT_FETCH_MODELS=1 to download 93 MB")
-    model = load_model("smollm2")
+def test_smollm2_loads_and_knows_its_vocabulary(real_model: LanguageModel) -> None:
+    model = real_model
     assert (model.n_vocab, model.eos, model.context) == (49152, (2,), 8192)
     text = "Ben has 2 eggs – ✓.\n The answer"
     assert model.decode(model.encode(text)) == text

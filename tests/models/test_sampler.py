@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from entropilot.errors import ConfigurationError, InputError
-from entropilot.models import smollm2
 from entropilot.models.generation import draw as draw_tokens
 from entropilot.models.loaders import LanguageModel, load_model
 from entropilot.models.sampler import sample, sample_batches
@@ -158,12 +157,10 @@ def test_prompts_that_do_not_fit(tiny: LanguageModel) -> None:
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_smollm2_answers_in_the_few_shot_form() -> None:
+def test_smollm2_answers_in_the_few_shot_form(real_model: LanguageModel) -> None:
     from entropilot.policy.tasks.word_problems import few_shot_prompt, parse_answer, word_problems
 
-    if not smollm2.is_at_hand():
-        pytest.skip("SmolLM2 is not cached; run `entropilot models fetch smollm2`")
     prompts = [few_shot_prompt(p.question) for p in word_problems(4)]
-    traces = sample(load_model("smollm2"), prompts, n_samples=1, temperature=0.0)
+    traces = sample(real_model, prompts, n_samples=1, temperature=0.0)
     assert all(parse_answer(text) is not None for text in traces.rows["text"])
     assert traces.tokens.top_logprob.shape[1] == 20

@@ -33,7 +33,13 @@ KNOWN: Final = ("smollm2", "tiny")
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A causal language model in evaluation mode, with what is needed to sample from it."""
+    """A causal language model in evaluation mode, with what is needed to sample from it.
+
+    Example:
+        >>> model = load_model("tiny")
+        >>> model.name, model.eos, model.context
+        ('tiny', (256,), 4096)
+    """
 
     model: Any  # a transformers causal LM
     tokenizer: Any  # its fast tokenizer
@@ -84,7 +90,9 @@ def load_model(
     Args:
         name: "smollm2" (fetched on first use), "tiny" (random weights, for trying things out), a
             folder with safetensors, a ``.gguf`` file, or a Hugging Face id ("Qwen/Qwen2.5-0.5B").
-        dtype: of the weights; "float32", "bfloat16" or "float16".
+        dtype: of the weights; "float32", "bfloat16" or "float16". On a CPU with AVX512-BF16
+            bfloat16 takes half the time; SmolLM2's token entropies then move by 0.02 nats on
+            average and 0.12 at most.
         cache_dir: of fetched and unpacked models; None means ``smollm2.cache_folder()``.
         progress: called with a sentence before each long step.
 
