@@ -121,7 +121,9 @@ def split_steps(
     if min_tokens > 1:
         keep = np.ones(len(steps), dtype=np.bool_)
         _join_short(steps.offsets, steps.start, steps.stop, steps.phase, min_tokens, keep)
-        steps = _steps(traces.tokens.offsets, steps.start[keep], phase_token, phase)
+        start = steps.start[keep]
+        stop = np.append(start[1:], len(traces.tokens))[: len(start)]
+        steps = Steps(np.searchsorted(start, traces.tokens.offsets), start, stop, steps.phase[keep])
     return replace(traces, steps=steps)
 
 
