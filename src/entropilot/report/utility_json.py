@@ -161,7 +161,7 @@ def _report(
 ) -> GroupReport | None:
     """Right beside wrong, of the chains with a label; None where one kind is missing."""
     chosen = [i for i, chain in enumerate(chains) if chain.right is not None]
-    labels = [chains[i].right for i in chosen]
+    labels = [chains[i].right is True for i in chosen]
     if len(set(labels)) < 2:
         return None
     with_category = any(chains[i].category is not None for i in chosen)

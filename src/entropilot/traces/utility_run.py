@@ -155,11 +155,15 @@ def trajectory_from_json(text: str | bytes, name: str = "the text") -> Trajector
         if values["format"] != FORMAT:
             raise ValueError("another format")
         arrays = [np.array(values[name], dtype=np.float64) for name in _ARRAYS]
-        h, _, per_token, _, _ = arrays
+        h, nll, per_token, lower, upper = arrays
         if per_token.ndim != 2 or any(len(array) != len(h) for array in arrays):
             raise ValueError("lengths that do not fit")
         return Trajectory(
-            *arrays,
+            h,
+            nll,
+            per_token,
+            lower,
+            upper,
             tuple(map(int, values["step_tokens"])),
             values["leak_step"],
             values["which"],
