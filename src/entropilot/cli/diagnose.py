@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from entropilot.traces.reading.options import ReadOptions
     from entropilot.traces.summary import Summary
 
-ONE_PROCESS_BYTES = 64 << 20  # starting processes costs more than it saves below this
+ONE_PROCESS_BYTES = 512 << 20  # starting processes costs more than it saves below this
 
 
 class ReportFormat(StrEnum):
