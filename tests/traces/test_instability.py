@@ -18,7 +18,7 @@ from scipy.spatial.distance import jensenshannon
 
 from entropilot.errors import ConfigurationError, InputError
 from entropilot.traces.instability import instability_trace, instability_traces
-from entropilot.traces.measures import common_k, truncate_top_k
+from entropilot.traces.measures import common_k, token_measures, truncate_top_k
 from entropilot.traces.table import Traces
 
 Make = Callable[..., Traces]
