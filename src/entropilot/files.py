@@ -40,6 +40,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write ``content`` to ``path``, whole or not at all; text is written as UTF-8."""
+    """Write ``content`` to ``path``, whole or not at all.
+
+    Text is written as UTF-8; half of a surrogate pair, which a log may hold, becomes "?".
+    """
     with replacing(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(
+            content.encode(errors="replace") if isinstance(content, str) else content
+        )

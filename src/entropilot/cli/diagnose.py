@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from entropilot.traces.reading.options import ReadOptions
     from entropilot.traces.summary import Summary
 
-SHARD_BYTES = 64 << 20  # of a log file between two signs of progress
-ONE_PROCESS_BYTES = 64 << 20  # starting processes costs more than it saves below this
+ONE_PROCESS_BYTES = 512 << 20  # starting processes costs more than it saves below this
 
 
 class ReportFormat(StrEnum):
@@ -167,7 +166,6 @@ def _summarise(
             ),
             progress=_rate(update),
             resume=resume,
-            shard_bytes=SHARD_BYTES,
         )
 
 

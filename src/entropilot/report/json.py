@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from entropilot.diagnosis.assessment import Assessment
-from entropilot.report.files import write_text
+from entropilot.files import write_atomically
 from entropilot.report.html import Meta, Reading
 
 SCHEMA: Final = "entropilot/assessment/1"
@@ -132,7 +132,8 @@ def write_json(
         'entropy_mean'
     """
     plain = assessment_json(assessment, reading=reading, meta=meta)
-    return write_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    write_atomically(Path(path), json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    return Path(path)
 
 
 def _finite(value: Any) -> Any:

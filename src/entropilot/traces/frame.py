@@ -115,7 +115,8 @@ def trace_frame(traces: Traces, measures: TokenMeasures) -> pl.DataFrame:
     Returns:
         Frame of ``FRAME_SCHEMA``; ``FULL_COLUMNS`` are added where the log has full-vocabulary
         entropies. ``surprisal_mean`` and ``probability_min`` leave out tokens that the log calls
-        impossible. ``peak_token`` counts from the start of the trace, ``k`` is the smallest list.
+        impossible. ``peak_token`` counts from the start of the trace, ``k`` is the longest list:
+        some lists are shorter than what was asked for, since alternatives of equal text are one.
 
     Raises:
         InputError: the measures are of other traces.
@@ -207,12 +208,12 @@ def _reduce(
         n_h = n_low = n_s = n_d = n_m = 0
         h_max = m_min = np.nan
         s_max = np.nan
-        k = 32767
+        k = 0
         peak_token = -1
         peaks[:] = np.nan
         windows[:] = np.nan
         for t in range(a, b):
-            k = min(k, n_top[t])
+            k = max(k, n_top[t])
             h = entropy[t]
             if not np.isnan(h):
                 h_sum += h
