@@ -278,7 +278,7 @@ def _dead_tokens(frame: pl.DataFrame, view: GroupView | None) -> tuple[int, int]
 
 def _lengths(frame: pl.DataFrame) -> tuple[int, int, int] | None:
     """Least, median and most characters of a text."""
-    if "n_characters" not in frame.columns or not frame["n_characters"].count():
+    if "n_characters" not in frame.columns or not frame["n_characters"].sum():
         return None
     n = frame["n_characters"].drop_nulls().to_numpy()
     return int(n.min()), int(np.median(n)), int(n.max())

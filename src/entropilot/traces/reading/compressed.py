@@ -90,8 +90,8 @@ class ByteStream:
         if self.produced > RATIO_GRACE and self.produced > ratio * max(self._counted.consumed, 1):
             raise LimitError(
                 f"{self.name} unfolds to {self.produced} bytes from {self._counted.consumed}, more "
-                f"than {ratio:g} to 1, as a decompression bomb. If you trust it, unpack it first, or "
-                "raise max_ratio"
+                f"than {ratio:g} to 1, as a decompression bomb. If you trust it, unpack it "
+                "first, or raise max_ratio"
             )
 
     def close(self) -> None:

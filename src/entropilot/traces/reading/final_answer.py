@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-LAST: Final = 2000  # characters of the end that are searched
+from entropilot.traces.steps.phases import ANSWER, phase_spans
+
+LAST: Final = 2000  # bytes of the end that are searched
 LONGEST: Final = 200  # characters of an answer
 _BRACES: Final = re.compile(r"\\boxed\{|[{}]")
 _MARKER: Final = re.compile(r"####[ \t]*(\S.*)")
@@ -56,10 +58,13 @@ def final_answer(text: str) -> str | None:
         >>> final_answer("<think>The answer is 9") is None
         True
     """
-    end = text.rfind("</think>")
-    if text.rfind("<think>") > end:
-        return None
-    said = text[max(end + len("</think>") if end >= 0 else 0, len(text) - LAST) :]
+    raw = text.encode("utf-8", "surrogatepass")
+    begins = 0
+    if spans := phase_spans(raw):
+        begins, phase = spans[-1]
+        if phase != ANSWER:
+            return None
+    said = raw[max(begins, len(raw) - LAST) :].decode("utf-8", "ignore")
     found = boxed(said)
     for pattern in (_MARKER, _TAGGED, _SENTENCE):
         if found is None and (matches := pattern.findall(said)):

@@ -17,8 +17,10 @@ MISSING_LOGPROBS: Final = (
     "carry no log-probabilities, so nothing can be said of their tokens. Ask the server for them: "
     "logprobs=True, top_logprobs=20 (chat completions), logprobs=20 (completions, vLLM), "
     "n_probs=20 (llama.cpp), logprobs=true with top_logprobs=20 (Ollama), return_logprob=True with "
-    "top_logprobs_num=20 (SGLang). Reasoning models and some frameworks drop the field; "
-    "answer-level entropy over several samples of a problem still works without it"
+    "top_logprobs_num=20 (SGLang), details=true with top_n_tokens=5 (TGI), openai_logprobs=True "
+    "with openai_top_logprobs=20 (pydantic-ai), bind(logprobs=True, top_logprobs=20) (LangChain). "
+    "Reasoning models and some frameworks drop the field; answer-level entropy over several "
+    "samples of a problem still works without it"
 )
 
 

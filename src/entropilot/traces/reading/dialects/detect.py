@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from entropilot.errors import FormatError
 from entropilot.traces.reading.builder import Record
 from entropilot.traces.reading.dialects import (
+    frameworks,
     llamacpp,
     openai,
     prompts,
@@ -65,6 +66,8 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     Dialect("Ollama answers", servers.is_ollama, servers.read_ollama),
     Dialect("SGLang answers", servers.is_sglang, servers.read_sglang),
     Dialect("TGI answers", tgi.is_tgi, tgi.read_tgi),
+    Dialect("LangChain messages", frameworks.is_langchain, frameworks.read_message),
+    Dialect("pydantic-ai messages", frameworks.is_pydantic_ai, frameworks.read_message),
     Dialect("TRL completions", rollouts.is_trl, rollouts.read_trl),
     Dialect("verl rollouts", rollouts.is_verl, rollouts.read_verl),
 )

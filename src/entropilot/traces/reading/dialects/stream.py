@@ -123,7 +123,7 @@ def _join_fields(*names: str) -> Callable[[Sequence[Part]], dict[str, Any]]:
 
 
 def _join_ollama(parts: Sequence[Part]) -> dict[str, Any]:
-    whole = _join_fields("response", "logprobs")(parts)
+    whole = _join_fields("response", "logprobs")(parts) | {"done": True}
     messages = [part["message"] for part in parts if isinstance(part.get("message"), Mapping)]
     return {**whole, "message": _join_fields("content")(messages)} if messages else whole
 
