@@ -106,8 +106,8 @@ def _mixtures(frame: pl.DataFrame, facts: Facts) -> list[str]:
     n_bare = int(((score_of(frame, "k") < 2) & (score_of(frame, "n_tokens") > 0)).sum())
     if n_bare:
         notes.append(
-            f"{n_bare} of {facts.n_traces} traces list fewer than 2 alternatives a token, which say "
-            "nothing of entropy or instability; ask for more, for example top_logprobs=20."
+            f"{n_bare} of {facts.n_traces} traces list fewer than 2 alternatives a token, which "
+            "say nothing of entropy or instability; ask for more, for example top_logprobs=20."
         )
     for column, what in (
         ("logprobs_kind", "kinds of log-probabilities (raw, or after temperature and truncation)"),
