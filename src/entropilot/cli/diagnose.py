@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from entropilot.diagnosis.assessment import Assessment
     from entropilot.traces.engines import Progress
-    from entropilot.traces.reading.options import ReadOptions
+    from entropilot.traces.log_summary import LogSettings
     from entropilot.traces.summary import Summary
 
 ONE_PROCESS_BYTES = 512 << 20  # starting processes costs more than it saves below this
@@ -38,6 +38,13 @@ class Engine(StrEnum):
 
     LOCAL = "local"
     RAY = "ray"
+
+
+class Part(StrEnum):
+    """Which tokens of an answer are measured."""
+
+    COMPLETION = "completion"
+    PROMPT = "prompt"
 
 
 class Space(StrEnum):
@@ -73,6 +80,12 @@ def diagnose(
     logprob_space: Annotated[
         Space | None, typer.Option(help="raw (the model's own) or sampling (after temperature).")
     ] = None,
+    part: Annotated[
+        Part, typer.Option(help="completion, or prompt where the log scores it (prompt_logprobs).")
+    ] = Part.COMPLETION,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Cut lists of alternatives to so many first.")
+    ] = None,
     group_field: Annotated[str | None, typer.Option(help="Field that names the problem.")] = None,
     reward_threshold: Annotated[
         float | None, typer.Option(help="A reward at or above it is right.")
@@ -105,17 +118,24 @@ def diagnose(
     compressed; the format is detected.
     """
     from entropilot.diagnosis.assess import assess
+    from entropilot.traces.log_summary import LogSettings
     from entropilot.traces.reading.options import ReadOptions
+    from entropilot.traces.summary import SummarySettings
 
     label_field, label_file = _labels(labels)
     options = ReadOptions(
         strict=strict,
+        part=part.value,
         max_decompressed_bytes=int(max_decompressed * (1 << 30)),
         logprob_space=None if logprob_space is None else logprob_space.value,
         label_field=label_field,
         group_field=group_field,
     )
-    summary = _summarise(sources, options, steps, vocab_size, engine, workers, resume)
+    settings = LogSettings(
+        rule=steps, options=options, summary=SummarySettings(vocab_size=vocab_size), top_k=top_k
+    )
+    summary = _summarise(sources, settings, engine, workers, resume)
+    err().print(summary.report.found(), markup=False)
     summary = _labelled(summary, label_file, label_field, reward_threshold, partial_labels)
     assessment = assess(summary, signal=signal, rate=rate, seed=seed, force=force)
     if form is not ReportFormat.TEXT and output is None:
@@ -140,33 +160,36 @@ def _labels(labels: str | None) -> tuple[str | None, Path | None]:
 
 def _summarise(
     sources: Sequence[Path],
-    options: ReadOptions,
-    steps: str,
-    vocab_size: int,
+    settings: LogSettings,
     engine: Engine,
     workers: int | None,
     resume: Path | None,
 ) -> Summary:
+    from entropilot.errors import InputError
     from entropilot.traces.engines import summarise_logs
-    from entropilot.traces.log_summary import LogSettings
     from entropilot.traces.reading.sources import shards_of
-    from entropilot.traces.summary import SummarySettings
 
     files = [shard.path for shard in shards_of(sources) if shard.path.is_file()]
     if workers is None and engine is Engine.LOCAL:
         small = sum(file.stat().st_size for file in files) < ONE_PROCESS_BYTES
         workers = 1 if small else None
     with progress_bar("reading") as update:
-        return summarise_logs(
+        summary = summarise_logs(
             sources,
             engine=engine.value,
             n_workers=workers,
-            settings=LogSettings(
-                rule=steps, options=options, summary=SummarySettings(vocab_size=vocab_size)
-            ),
+            settings=settings,
             progress=_rate(update),
             resume=resume,
         )
+    if not len(summary):
+        names = ", ".join(map(str, sources))
+        raise InputError(
+            f"{names} holds no traces ({summary.report.lines} lines read). Expected are answers "
+            "of a language model, one JSON object a line; see that the program that writes the "
+            "log has flushed it"
+        )
+    return summary
 
 
 def _rate(update: Callable[[float, str], None]) -> Callable[[Progress], None]:

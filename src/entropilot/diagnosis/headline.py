@@ -35,6 +35,7 @@ class Facts:
     group_tokens: tuple[int, int]  # tokens of groups all right, and all wrong
     rate: float
     confidence: float
+    lengths: tuple[int, int, int] | None = None  # characters a text: least, median, most
 
 
 def headline(facts: Facts) -> tuple[str, ...]:
@@ -219,9 +220,14 @@ def _how_sure(facts: Facts) -> list[str]:
 
 def _answers_only(facts: Facts) -> list[str]:
     groups = facts.groups
-    if groups is None:
-        return []
     said = []
+    if facts.lengths is not None:
+        low, middle, high = facts.lengths
+        said.append(
+            f"The texts are {low:,} to {high:,} characters long, half of them {middle:,} or more."
+        )
+    if groups is None:
+        return said
     entropies = groups.frame["answer_entropy"].drop_nulls()
     if entropies.len():
         split = int((entropies > 0).sum())
