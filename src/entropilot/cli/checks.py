@@ -103,14 +103,14 @@ def check_output(
     if output.is_dir():
         raise InputError(f"the output {output} is a folder; name a file: {output / example}")
     for read in (*sources, *kept):
-        if read.is_file() and output.exists() and output.samefile(read):
+        if read.is_file() and os.path.exists(output) and output.samefile(read):
             raise InputError(f"the output {output} is read as well; name another file")
         if read.is_dir() and _would_be_read(output, read):
             raise InputError(
                 f"the output {output} lies in {read}, where the next diagnosis would read it as a "
                 "log; name a file in another folder"
             )
-    parent = next(folder for folder in output.absolute().parents if folder.exists())
+    parent = next(p for p in output.absolute().parents if os.path.exists(p))
     if not parent.is_dir():
         raise InputError(f"the output {output} can't be written: {parent} is no folder")
     if not os.access(parent, os.W_OK | os.X_OK):

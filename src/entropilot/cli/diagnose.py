@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ from entropilot.cli.console import (
 from entropilot.cli.reports import ReportFormat, format_of, names_of, write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from entropilot.diagnosis.assessment import Assessment
     from entropilot.traces.engines import Progress
@@ -156,13 +157,16 @@ def diagnose(
         summary=SummarySettings(vocab_size=vocab_size, n_exemplars=max(N_EXEMPLARS, show)),
         top_k=top_k,
     )
-    summary = _summarise(sources, settings, engine, workers, resume)
-    if not len(summary):
-        raise InputError(f"no traces in {', '.join(names_of(sources))}: there is nothing to judge")
-    if group_field is not None and not summary.frame["group"].count():
-        raise InputError(f"--group-field {group_field}: no trace has such a field")
-    summary = _labelled(summary, label_file, label_field, reward_threshold, partial_labels)
-    assessment = assess(summary, signal=signal, rate=rate, seed=seed, force=force)
+    with _saying_how_to_go_on(resume):
+        summary = _summarise(sources, settings, engine, workers, resume)
+        if not len(summary):
+            raise InputError(
+                f"no traces in {', '.join(names_of(sources))}: there is nothing to judge"
+            )
+        if group_field is not None and not summary.frame["group"].count():
+            raise InputError(f"--group-field {group_field}: no trace has such a field")
+        summary = _labelled(summary, label_file, label_field, reward_threshold, partial_labels)
+        assessment = assess(summary, signal=signal, rate=rate, seed=seed, force=force)
     code = FOUND if _is_above(assessment, fail_above) else FINE
     try:
         write_report(form, output, assessment, summary, sources, show=show)
@@ -199,27 +203,29 @@ def _summarise(
     if workers is None and engine is Engine.LOCAL:
         small = sum(file.stat().st_size for file in files) < ONE_PROCESS_BYTES
         workers = 1 if small else None
-    try:
-        with progress_bar("reading") as update:
-            return summarise_logs(
-                sources,
-                engine=engine.value,
-                n_workers=workers,
-                settings=settings,
-                progress=_rate(update),
-                resume=resume,
-                shard_bytes=SHARD_BYTES,
-            )
-    except KeyboardInterrupt:
-        fail(
-            "interrupted, nothing is written. "
-            + (
-                "With --resume FOLDER finished parts are kept, and the same command goes on"
-                if resume is None
-                else f"Finished parts are kept in {resume}; the same command goes on from there"
-            ),
-            INTERRUPTED,
+    with progress_bar("reading") as update:
+        return summarise_logs(
+            sources,
+            engine=engine.value,
+            n_workers=workers,
+            settings=settings,
+            progress=_rate(update),
+            resume=resume,
+            shard_bytes=SHARD_BYTES,
         )
+
+
+@contextmanager
+def _saying_how_to_go_on(resume: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        how = (
+            "With --resume FOLDER finished parts are kept, and the same command goes on"
+            if resume is None
+            else f"Finished parts are kept in {resume}; the same command goes on from there"
+        )
+        fail(f"interrupted, nothing is written. {how}", INTERRUPTED)
 
 
 def _rate(update: Callable[[float, str], None]) -> Callable[[Progress], None]:
