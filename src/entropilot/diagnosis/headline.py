@@ -174,8 +174,9 @@ def _which(facts: Facts) -> list[str]:
         n_wrong = int((~judged).sum())
         base = facts.n_wrong / facts.n_labelled
         said.append(
-            f"{flagged.height} traces are flagged, {signal_label(choice.name)} from "
-            f"{facts.threshold:.2f} on: {n_wrong} of the {judged.len()} with a label are wrong "
+            f"{flagged.height} {'trace is' if flagged.height == 1 else 'traces are'} flagged, "
+            f"{signal_label(choice.name)} from {facts.threshold:.2f} on: {n_wrong} of the "
+            f"{judged.len()} with a label {'is' if n_wrong == 1 else 'are'} wrong "
             f"({n_wrong / judged.len():.0%}, against {base:.0%} overall)."
         )
     first = flagged.row(0, named=True)

@@ -131,9 +131,25 @@ def write_json(
         ...     json.loads(write_json(f"{folder}/a.json", assess(frame)).read_text())["signal"]
         'entropy_mean'
     """
-    plain = assessment_json(assessment, reading=reading, meta=meta)
-    write_atomically(Path(path), json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    write_atomically(Path(path), json_text(assessment, reading=reading, meta=meta))
     return Path(path)
+
+
+def json_text(
+    assessment: Assessment, *, reading: Reading | None = None, meta: Meta | None = None
+) -> str:
+    """The assessment as a JSON text, all in ASCII.
+
+    Example:
+        >>> import polars as pl
+        >>> from entropilot.diagnosis.assess import assess
+        >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
+        ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
+        >>> json.loads(json_text(assess(frame)))["signal"]
+        'entropy_mean'
+    """
+    plain = assessment_json(assessment, reading=reading, meta=meta)
+    return json.dumps(plain, indent=1, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -63,7 +63,8 @@ def token_measures(traces: Traces, vocab_size: int = 0, lam: float = 1.0) -> Tok
         ``TokenMeasures``.
 
     Raises:
-        InputError: the listed probabilities of a token exceed 1; names trace and step.
+        InputError: the listed probabilities of a token exceed 1; names trace and step. Or a token
+            lists more alternatives than the vocabulary has entries.
 
     Example:
         >>> from entropilot.traces.table import empty_traces
@@ -75,6 +76,12 @@ def token_measures(traces: Traces, vocab_size: int = 0, lam: float = 1.0) -> Tok
     if not lam >= 0:
         raise ConfigurationError(f"lam is {lam}; the weight of the entropy is a number >= 0")
     tokens = traces.tokens
+    most = int(tokens.n_top.max(initial=0))
+    if 0 < vocab_size < most:
+        raise InputError(
+            f"a token lists {most} alternatives, more than the vocabulary of {vocab_size}; give "
+            "the model's own size, or 0 where it is unknown"
+        )
     lists = (tokens.offsets, tokens.top_piece, tokens.top_logprob, tokens.n_top)
     signal = sequence_signal(*lists)
     bounds = sequence_bounds(*lists, vocab_size=vocab_size)
