@@ -125,7 +125,7 @@ def test_without_logprobs_answers_and_lengths_are_told(
     assert run(str(path), "--format", "json", "-o", str(report)) == 0
     said = words(capsys)
     assert "4 of 8 traces are wrong" in said
-    assert "The texts are 9 to 9 characters long" in said
+    assert "Every text is 9 characters long" in said
     assert "Samples disagree on the answer in 4 of 4 problems" in said
     assert "pass@2 is 100%" in said
     assert "top_logprobs=20" in said

@@ -19,7 +19,7 @@ from entropilot.cli.console import (
     fail,
     progress_bar,
 )
-from entropilot.cli.reports import ReportFormat, format_of, write_report
+from entropilot.cli.reports import ReportFormat, format_of, names_of, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -222,7 +222,7 @@ def _summarise(
             resume=resume,
         )
     if not len(summary):
-        names = ", ".join(map(str, sources))
+        names = ", ".join(names_of(sources))
         raise InputError(
             f"{names} holds no traces ({summary.report.lines} lines read). Expected are answers "
             "of a language model, one JSON object a line; see that the program that writes the "

@@ -111,7 +111,7 @@ def run(
     from entropilot.studies.registry import load_study, study_names
     from entropilot.studies.runner import run_study
     from entropilot.studies.store import Store
-    from entropilot.studies.table import as_records
+    from entropilot.studies.table import as_records, run_row
 
     store, size = Store(_folder(folder)), _scale(scale)
     chosen = [load_study(name) for name in (study_names() if "all" in names else names)]
@@ -120,7 +120,7 @@ def run(
         with progress_bar(study.slug) as update:
             stored = run_study(study, size, store, n_seeds=seeds, again=again, progress=update)
         _save_figure(study.draw(stored.measurements), folder / f"{study.slug}.{scale}.png")
-        rows.append(_row(study.slug, store))
+        rows.append(run_row(study, stored))
         if output is TableFormat.TEXT:
             _print_row(rows[-1])
             out().print(f"figure: {folder / f'{study.slug}.{scale}.png'}\n", style="dim")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from entropilot.cli.checks import check_output
 from entropilot.cli.console import (
     INTERRUPTED,
     TableFormat,
@@ -115,6 +116,7 @@ def utility(
     from entropilot.traces.inspection import CONNECTOR
     from entropilot.traces.utility_run import measure_chains
 
+    check_output(output, [chains], example="utility.json")
     source = sys.stdin.buffer if str(chains) == "-" else chains
     found = read_chains(source, which=mode.value, rule=steps)
     try:

@@ -6,6 +6,7 @@ else here is there to hold that signal against plain baselines and against chanc
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -302,12 +303,14 @@ def _exemplars(
         return empty_traces()
     traces = summary.exemplars.traces
     key = ["source", "line", "id"]
-    places = frame.select(key).with_columns(score=pl.Series(score, nan_to_null=True))
+    places = frame.select(*key, "correct").with_columns(score=pl.Series(score, nan_to_null=True))
     found = traces.rows.select(key).join(
         places.unique(key), on=key, how="left", maintain_order="left", nulls_equal=True
-    )["score"]
-    rank = found.fill_null(-np.inf).to_numpy()
-    return traces.take(np.argsort(-rank, kind="stable"))
+    )
+    # labels may have come after the traces were read
+    labelled = replace(traces, rows=traces.rows.with_columns(found["correct"].cast(pl.Boolean)))
+    rank = found["score"].fill_null(-np.inf).to_numpy()
+    return labelled.take(np.argsort(-rank, kind="stable"))
 
 
 def _histograms(

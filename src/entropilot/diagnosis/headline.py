@@ -140,7 +140,7 @@ def _how_many(facts: Facts) -> list[str]:
     if facts.wrong_share is not None:
         whole = "" if facts.n_labelled == facts.n_traces else " labelled"
         said.append(
-            f"{facts.n_wrong} of {facts.n_labelled}{whole} traces are wrong: "
+            f"{facts.n_wrong:,} of {facts.n_labelled:,}{whole} traces are wrong: "
             f"{interval_words(facts.wrong_share)}."
         )
         rest = facts.n_traces - facts.n_labelled
@@ -156,7 +156,7 @@ def _how_many(facts: Facts) -> list[str]:
         )
     elif not facts.n_labelled:
         said.append(
-            f"{facts.flagged.height} of {facts.n_traces} traces look suspicious, by "
+            f"{facts.flagged.height:,} of {facts.n_traces:,} traces look suspicious, by "
             f"{signal_label(facts.choice.name)}"
             + (" or by departing from their group's majority" if _by_majority(facts) else "")
             + "."
@@ -174,9 +174,9 @@ def _which(facts: Facts) -> list[str]:
         n_wrong = int((~judged).sum())
         base = facts.n_wrong / facts.n_labelled
         said.append(
-            f"{flagged.height} {'trace is' if flagged.height == 1 else 'traces are'} flagged, "
-            f"{signal_label(choice.name)} from {facts.threshold:.2f} on: {n_wrong} of the "
-            f"{judged.len()} with a label {'is' if n_wrong == 1 else 'are'} wrong "
+            f"{flagged.height:,} {'trace is' if flagged.height == 1 else 'traces are'} flagged, "
+            f"{signal_label(choice.name)} from {facts.threshold:.2f} on: {n_wrong:,} of the "
+            f"{judged.len():,} with a label {'is' if n_wrong == 1 else 'are'} wrong "
             f"({n_wrong / judged.len():.0%}, against {base:.0%} overall)."
         )
     first = flagged.row(0, named=True)
@@ -226,6 +226,8 @@ def _answers_only(facts: Facts) -> list[str]:
         low, middle, high = facts.lengths
         said.append(
             f"The texts are {low:,} to {high:,} characters long, half of them {middle:,} or more."
+            if low < high
+            else f"Every text is {low:,} characters long."
         )
     if groups is None:
         return said

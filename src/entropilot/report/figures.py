@@ -43,7 +43,8 @@ def overview(flagged: pl.DataFrame, threshold: float | None, axis: str) -> Marku
     top = ceiling(frame["score"].max())
     low = frame["score"].min()
     floor = min(float(low) if isinstance(low, int | float) else 0.0, top)
-    plot = Plot((0.0, 1.0), (math.floor(floor * 2) / 2, top), height=250.0)
+    step = min(0.5, 10.0 ** math.floor(math.log10(max(top - floor, 1e-6))))
+    plot = Plot((0.0, 1.0), (math.floor(floor / step) * step, top), height=250.0)
     parts = [
         y_axis(plot, axis, writer(plot.y_range), 5),
         x_axis(plot, "where in the trace the peak is", percent, at=(0, 0.25, 0.5, 0.75, 1)),

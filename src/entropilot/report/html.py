@@ -138,6 +138,9 @@ def render_html(
     """
     meta = meta or Meta()
     views = exemplar_views(assessment, measures)
+    has_views = any(map(len, views)) or assessment.n_tokens > 0
+    views = views if has_views else ()
+    pictures, groups = _pictures(assessment), _groups(assessment)
     style, script = _asset("report.css"), _asset("report.js")
     policy = "; ".join(
         [
@@ -168,8 +171,12 @@ def render_html(
         views=views[:STATIC_VIEWS],
         n_views=len(views),
         level_names=list(LEVELS),
-        groups=_groups(assessment),
-        pictures=_pictures(assessment),
+        groups=groups,
+        pictures=pictures,
+        has_views=has_views,
+        has_timing=assessment.n_labelled > 0 and assessment.n_tokens > 0,
+        has_problems=assessment.groups is not None
+        and bool(groups or pictures["pass"] or assessment.n_labelled),
         flagged_data=script_json(flagged_columns(assessment.flagged, [view.id for view in views])),
         views_data=script_json(views_payload(views)),
     )

@@ -147,12 +147,15 @@ def print_assessment(assessment: Assessment, console: Console, *, most: int = 10
     if assessment.flagged.height:
         name = sentences.with_unit(assessment, assessment.signal)
         table = Table(box=None, pad_edge=False, header_style="dim", title_style="")
-        for column in ("trace", name, "P(wrong)", "peak at", "step", "outcome"):
-            table.add_column(
-                Text(column), justify="left" if column in ("trace", "outcome") else "right"
-            )
-        for row in assessment.flagged.head(most).iter_rows(named=True):
-            table.add_row(
+        shown = assessment.flagged.head(most)
+        columns = ("id", "score", "p_wrong", "peak_token", "peak_step", "correct")
+        heads = ("trace", name, "P(wrong)", "peak at", "step", "outcome")
+        kept = [i for i, column in enumerate(columns) if i == 0 or shown[column].count()]
+        for i in kept:
+            left = columns[i] in ("id", "correct")
+            table.add_column(Text(heads[i]), justify="left" if left else "right")
+        for row in shown.iter_rows(named=True):
+            cells = (
                 Text(visible(row["id"] or "", limit=60)),
                 decimal(row["score"]),
                 percent(row["p_wrong"]),
@@ -160,6 +163,7 @@ def print_assessment(assessment: Assessment, console: Console, *, most: int = 10
                 ABSENT if row["peak_step"] is None else count(row["peak_step"]),
                 {None: "unlabelled", True: "right", False: "wrong"}[row["correct"]],
             )
+            table.add_row(*(cells[i] for i in kept))
         console.print()
         console.print(table)
         rest = assessment.flagged.height - most

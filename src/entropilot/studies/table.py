@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 from entropilot.studies.catalogue import PAPERS, Paper
 from entropilot.studies.registry import load_study, study_names
-from entropilot.studies.store import Store
-from entropilot.studies.study import Finding, Scale, Verdict, verdict
+from entropilot.studies.store import Store, StudyRun
+from entropilot.studies.study import Finding, Scale, Study, Verdict, verdict
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,16 @@ def study_row(paper: Paper, store: Store) -> StudyRow:
     if run is None:
         return StudyRow(paper.slug, study.title, paper.paper, study.claim, None, (), 0.0,
                         "not run", (), built=True)  # fmt: skip
+    return run_row(study, run)
+
+
+def run_row(study: Study, run: StudyRun) -> StudyRow:
+    """Judge one run of a study."""
     findings = tuple(study.judge(run.measurements))
     return StudyRow(
-        paper.slug,
+        study.slug,
         study.title,
-        paper.paper,
+        study.paper,
         study.claim,
         run.scale,
         tuple(sorted(seed.seed for seed in run.seeds)),

@@ -47,6 +47,7 @@ from entropilot.traces.summary_file import FORMAT, summary_from_bytes, summary_t
 
 ENGINES: Final = ("local", "ray")
 SHARD_BYTES: Final = 256 << 20  # a few seconds of work, and what a stopped run may lose
+WAKE_SECONDS: Final = 0.3
 _DEFAULT: Final = LogSettings()
 
 
@@ -230,7 +231,6 @@ def _use_one_thread() -> None:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without a traceback
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_leave_with_parent, daemon=True).start()
@@ -281,7 +281,9 @@ def _in_processes(
                     running[pool.submit(_shard_outcome, shard, settings)] = shard
             if not running:
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            # Another thread may get the signal of Ctrl-C; it is acted on when this one wakes.
+            done = wait(running, WAKE_SECONDS, return_when=FIRST_COMPLETED).done
+            for future in done:
                 yield running.pop(future), future.result()
     except BrokenProcessPool as error:
         raise LimitError(
