@@ -75,9 +75,9 @@ class Ended:
 def answers() -> Callable[..., list[dict[str, Any]]]:
     """Maker of n answers; keywords as for one."""
 
-    def make(n: int, seed: int = 0, **options: Any) -> list[dict[str, Any]]:
+    def make(count: int, seed: int = 0, **options: Any) -> list[dict[str, Any]]:
         rng = random.Random(seed)
-        return [made_answer(i, rng, **options) for i in range(n)]
+        return [made_answer(i, rng, **options) for i in range(count)]
 
     return make
 

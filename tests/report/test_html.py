@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from entropilot.report.html import Meta, render_html, write_html
@@ -140,7 +141,7 @@ def test_ten_thousand_traces_stay_small(make_assessment: Any) -> None:
 def test_nothing_to_say(empty: Any) -> None:
     page = Page(render_html(empty))
     assert "No trace is flagged." in page.text
-    assert "This needs traces that are labelled right and wrong" in page.text
+    assert "Without labels that can’t be said" in page.text
 
 
 def test_without_labels(assessment: Any, measures: Any) -> None:
@@ -157,11 +158,31 @@ def test_without_labels(assessment: Any, measures: Any) -> None:
         flagged=assessment.flagged.with_columns(correct=None, p_wrong=None, p_wrong_low=None),
     )
     page = Page(render_html(unlabelled, measures=measures))
-    assert "No signal could be tested" in page.text
-    assert "roc-title" not in page.ids
+    assert "Without labels that can’t be said" in page.text
+    assert not {"roc-title", "signals", "timing", "problems"} & set(page.ids)
     assert "wrong of those" not in page.text
     assert "P(wrong)" not in page.text
-    assert "no labels" in page.text
+
+
+def test_without_tokens_no_viewer_stands_empty(assessment: Any, make_traces: Any) -> None:
+    traces, _ = make_traces([0, 0])
+    bare = replace(
+        assessment,
+        n_tokens=0,
+        signal="",
+        threshold=None,
+        flagged=assessment.flagged.head(0),
+        exemplars=traces.take(np.array([1])),
+        signals=assessment.signals[:1],
+        prefix=(),
+        buckets=(),
+        timing=None,
+    )
+    page = Page(render_html(bare))
+    assert "the log holds no log-probabilities to flag them by" in page.text
+    assert "so there is no such signal to test" in page.text
+    assert not {"traces", "timing"} & set(page.ids)
+    assert "problems" in page.ids
 
 
 def test_numbers_that_are_not_known(assessment: Any, measures: Any) -> None:
