@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import InputError
+from entropilot.information._backend import Array, is_torch
 from entropilot.information.counts import reject, whole_numbers
 from entropilot.information.intervals import Floats
 
@@ -201,11 +202,11 @@ def _majority(answers: NDArray[Any], swaps: NDArray[Any], out: NDArray[Any]) -> 
         out[q] = share / swaps.shape[0]
 
 
-def token_entropy_mean(entropy: ArrayLike, mask: ArrayLike) -> float:
+def token_entropy_mean(entropy: Array, mask: Array) -> float:
     """Mean over sequences of each sequence's mean token entropy.
 
     Args:
-        entropy: [B, T] full-vocabulary entropies, nats.
+        entropy: [B, T] full-vocabulary entropies, nats; array or tensor.
         mask: [B, T] bool, True where a token counts. Sequences without tokens are left out.
 
     Returns:
@@ -219,7 +220,8 @@ def token_entropy_mean(entropy: ArrayLike, mask: ArrayLike) -> float:
         >>> token_entropy_mean([[1.0, 3.0], [4.0, 9.0]], [[True, True], [True, False]])
         3.0
     """
-    h, valid = np.asarray(entropy, dtype=np.float64), np.asarray(mask, dtype=np.bool_)
+    h, valid = (x.detach().cpu() if is_torch(x) else x for x in (entropy, mask))
+    h, valid = np.asarray(h, dtype=np.float64), np.asarray(valid, dtype=np.bool_)
     if h.shape != valid.shape or h.ndim != 2:
         raise InputError(
             f"entropy has shape {h.shape} and mask {valid.shape}; expected [sequences, "

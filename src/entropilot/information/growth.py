@@ -23,8 +23,9 @@ from entropilot.information.intervals import (
     bootstrap_weights,
     percentile_interval,
 )
-from entropilot.information.pass_until import PassUntilResult, instance_rates, stack_results
+from entropilot.information.pass_until import PassUntilResult, stack_results
 from entropilot.information.scaling import checked_sizes, log_minus_log
+from entropilot.information.task_rate import instance_rates
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> Floats:
             draws > trials,
             draws,
             f"k may not exceed the samples n of a problem; n is {smallest} and the largest k "
-            f"allowed here is {smallest}, so lower k or draw more samples",
+            f"allowed here is {smallest}, so lower k, draw more samples, or say that it is "
+            f"extrapolated (pass_at_k_extrapolated)",
         )
     out = np.empty(counts.shape)
     flat = np.empty(counts.size)
