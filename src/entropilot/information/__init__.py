@@ -36,6 +36,10 @@ from entropilot.information.entropy import (
     varentropy,
     varentropy_from_logits,
 )
+from entropilot.information.exchange import (
+    ExchangeTest,
+    exchange_test,
+)
 from entropilot.information.extrapolation import (
     ExtrapolatedPass,
     pass_at_k_extrapolated,
@@ -154,6 +158,7 @@ __all__ = [
     "BootstrapInterval",
     "Buckets",
     "Estimate",
+    "ExchangeTest",
     "ExtrapolatedPass",
     "GrowthShape",
     "InstanceFit",
@@ -192,6 +197,7 @@ __all__ = [
     "entropy_from_logits",
     "entropy_topk",
     "equal_count_buckets",
+    "exchange_test",
     "expected_support",
     "fit_instances",
     "fit_task_scaling",
