@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from entropilot import __version__
-from entropilot.cli import diagnose, models, run, study
+from entropilot.cli import diagnose, models, run, study, support
 from entropilot.cli.console import INTERRUPTED, fail
 from entropilot.errors import EntropilotError
 
@@ -40,6 +40,7 @@ def _root(
 
 app.command("run")(run.run)
 app.command("diagnose")(diagnose.diagnose)
+app.command("support")(support.support)
 app.add_typer(study.app, name="study")
 app.add_typer(models.app, name="models")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entropilot.cli.console import FINE, FOUND, err, out, progress_bar
+from entropilot.cli.labels import label_source
 from entropilot.cli.reports import report_meta
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def diagnose(
     from entropilot.diagnosis.assess import assess
     from entropilot.traces.reading.options import ReadOptions
 
-    label_field, label_file = _labels(labels)
+    label_field, label_file = label_source(labels)
     options = ReadOptions(
         strict=strict,
         max_decompressed_bytes=int(max_decompressed * (1 << 30)),
@@ -123,20 +124,6 @@ def diagnose(
         output = Path(f"report.{form.value}")
     _write(form, output, assessment, summary, sources)
     raise typer.Exit(FOUND if _is_above(assessment, fail_above) else FINE)
-
-
-def _labels(labels: str | None) -> tuple[str | None, Path | None]:
-    """A label option is a file when there is one, or it looks like one; else a field."""
-    if labels is None:
-        return None, None
-    path = Path(labels)
-    if (
-        path.exists()
-        or path.suffix in {".csv", ".json", ".jsonl", ".parquet", ".gz"}
-        or "/" in labels
-    ):
-        return None, path
-    return labels, None
 
 
 def _summarise(

@@ -108,7 +108,7 @@ def assessment_json(
             "sentences": reading.sentences(),
         },
     }
-    found: dict[str, Any] = _finite(plain)
+    found: dict[str, Any] = finite(plain)
     return found
 
 
@@ -135,12 +135,17 @@ def write_json(
     return write_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 
-def _finite(value: Any) -> Any:
-    """The same with lists for tuples, and None for what JSON has no number for."""
+def finite(value: Any) -> Any:
+    """The same with lists for tuples, and None for what JSON has no number for.
+
+    Example:
+        >>> finite({"a": (1.0, float("nan"))})
+        {'a': [1.0, None]}
+    """
     if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
