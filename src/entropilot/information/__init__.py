@@ -124,6 +124,9 @@ from entropilot.information.support import (
     support_metrics,
     support_threshold,
 )
+from entropilot.information.support_perplexity import (
+    perplexity_by_category,
+)
 from entropilot.information.task_rate import (
     TaskRate,
     above_chance,
@@ -227,6 +230,7 @@ __all__ = [
     "pass_at_k_interval",
     "pass_rate",
     "pass_until",
+    "perplexity_by_category",
     "pu_from_counts",
     "roc_curve",
     "sequence_bounds",
