@@ -122,6 +122,18 @@ def test_observed_looks_at_the_first_k(base, rates):
     assert shown == report.counts["E"]
 
 
+def test_a_judge_that_errs_asks_for_more_hits():
+    rng = np.random.default_rng(0)  # no problem can be solved, yet 2 % of the answers pass
+    before, after = (drawn(np.full(100, 0.02), seed) for seed in rng.integers(0, 99, 2))
+    options = {"rule": "observed", "k": N}
+    plain = compare(support_samples(before), after, **options)
+    strict = compare(support_samples(before), after, **options, false_positive_rate=0.02)
+    assert plain.counts["O"] < 50
+    assert strict.counts["O"] > 90
+    with pytest.raises(InputError, match="belongs to rule 'observed'"):
+        compare(support_samples(before), after, false_positive_rate=0.02)
+
+
 def test_problems_are_matched_and_the_missing_ones_listed(base, rates):
     table = drawn(rates, 2).filter(~pl.col("problem").is_in(["q3", "q7"]))
     extra = drawn([0.5], 3).with_columns(problem=pl.lit("new one"))

@@ -43,6 +43,9 @@ def support(
     reward_threshold: Annotated[
         float | None, typer.Option(help="A reward at or above it is right.")
     ] = None,
+    false_positive_rate: Annotated[
+        float, typer.Option(help="Wrong answers that the judge lets pass; for rule observed.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of bootstrap and exchange test.")] = 0,
     output: Annotated[
         TableFormat, typer.Option("--format", help="text, json or md.")
@@ -64,7 +67,14 @@ def support(
         support_samples(source, labels=labelled, reward_threshold=reward_threshold, options=options)
         for source, labelled in ((base, file), (new, new_labels or file))
     )
-    report = compare_support(first, second, k=k, rule=rule.value, seed=seed)
+    report = compare_support(
+        first,
+        second,
+        k=k,
+        rule=rule.value,
+        false_positive_rate=false_positive_rate,
+        seed=seed,
+    )
     if output is TableFormat.JSON:
         print_json(support_json(report))
     elif output is TableFormat.MD:

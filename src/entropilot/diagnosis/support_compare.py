@@ -30,7 +30,9 @@ from entropilot.information.intervals import (
 )
 from entropilot.information.pass_at_k import PassCurve, crossing_k, pass_at_k, pass_at_k_curve
 from entropilot.information.support import (
+    EXPANDED,
     METRICS,
+    PRESERVED,
     null_support,
     sign_test,
     support_category,
@@ -52,6 +54,7 @@ def compare_support(
     *,
     k: int | None = None,
     rule: Rule = "expected",
+    false_positive_rate: float = 0.0,
     confidence: float = 0.95,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
@@ -68,6 +71,8 @@ def compare_support(
         k: budget; None takes 16, or the fewest samples of a problem where that is less.
         rule: of support. "expected" uses every sample, the other two are there to compare with
             published tables and to be strict.
+        false_positive_rate: share of wrong answers that the judge lets pass, in [0, 1); for
+            "observed", where a hit then needs more right ones than chance would give.
         confidence: of all intervals, which draw problems; in (0, 1).
         n_resamples: of the bootstrap.
         seed: of bootstrap and exchange test.
@@ -93,6 +98,11 @@ def compare_support(
     normal_quantile(confidence)
     if rule not in get_args(Rule):
         raise InputError(unknown_name("rule", rule, get_args(Rule)))
+    if false_positive_rate and rule != "observed":
+        raise InputError(
+            f"false_positive_rate is {false_positive_rate} with rule {rule!r}; it belongs to rule "
+            "'observed', so use that, or correct the labels first"
+        )
     table, missing_in_base, missing_in_new = _matched(base.frame, new.frame)
     cb, nb, cn, nn = (table[name].to_numpy().astype(np.int64) for name in table.columns[1:])
     budget = _budget(nb, nn, k)
@@ -101,7 +111,7 @@ def compare_support(
         used = first[0], np.full(len(cb), budget), first[1], np.full(len(cb), budget)
     else:
         used = cb, nb, cn, nn
-    reach = _reach(rule, budget)
+    reach = _reach(rule, budget, false_positive_rate)
     base_in, base_out = (np.asarray(x, dtype=np.float64) for x in reach(used[0], used[1]))
     new_in, new_out = (np.asarray(x, dtype=np.float64) for x in reach(used[2], used[3]))
     shares = np.stack(
@@ -199,21 +209,25 @@ def _sign_p(
     return sign_test(int((~first & second).sum()), int((first & ~second).sum()))
 
 
-def _reach(rule: Rule, k: int) -> Reach:
+def _reach(rule: Rule, k: int, false_positive_rate: float) -> Reach:
     """Share of a problem that is in support, and out of it, by its counts."""
 
     def expected(c: Counts, n: Counts) -> tuple[Floats, Floats]:
         u = np.asarray(pass_at_k(n, c, np.minimum(k, n)))
         return u, 1 - u
 
-    def observed(c: Counts, n: Counts) -> tuple[Floats, Floats]:  # noqa: ARG001
-        return (c > 0).astype(np.float64), (c == 0).astype(np.float64)
+    # Against a model that is surely in: preserved means in, expanded (by that model) means out.
+    def observed(c: Counts, n: Counts) -> tuple[Floats, Floats]:
+        rate = false_positive_rate
+        category = support_category(c, n, n, n, rule="observed", false_positive_rate=rate)
+        return (category == PRESERVED).astype(np.float64), (category != PRESERVED).astype(
+            np.float64
+        )
 
     def certified(c: Counts, n: Counts) -> tuple[Floats, Floats]:
         eps = float(support_threshold(k, exact=True))
-        # Against a model that is surely in: 0 (both) means in, 1 (only the other) means out.
         category = support_category(c, n, n, n, rule="certified", eps=eps)
-        return (category == 0).astype(np.float64), (category == 1).astype(np.float64)
+        return (category == PRESERVED).astype(np.float64), (category == EXPANDED).astype(np.float64)
 
     return {"expected": expected, "observed": observed, "certified": certified}[rule]
 

@@ -66,8 +66,8 @@ def support_json(report: SupportReport) -> dict[str, Any]:
         >>> import polars as pl
         >>> from entropilot.diagnosis import compare_support, support_samples
         >>> base = support_samples(pl.DataFrame({"problem": ["a", "b"], "correct": [True, False]}))
-        >>> support_json(compare_support(base, base, n_resamples=9))["support"]["P"]
-        1.0
+        >>> support_json(compare_support(base, base, n_resamples=9))["verdict"]
+        'no change beyond noise'
     """
     plain = {
         "schema": SCHEMA,
