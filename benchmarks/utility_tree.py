@@ -52,7 +52,7 @@ def main() -> None:
             times[name].append(time.perf_counter() - start)
     best = {name: min(values[1:]) for name, values in times.items()}
     lengths = np.cumsum([len(tree.tokenize(QUESTION)), *found["tree"].step_tokens])
-    link, answer = answer_tokens(tree, CONNECTOR, "72")
+    link, answer = answer_tokens(tree.tokenize, CONNECTOR, "72")
     suffix = len(link) + len(answer) - 1
     bound = (lengths + suffix).sum() / (lengths[-1] + len(lengths) * suffix)
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {model.name}")

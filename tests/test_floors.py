@@ -19,6 +19,7 @@ SOURCE = Path(entropilot.__file__).parent
 FLOORS = (
     "errors",
     "files",
+    "kernel_cache",
     "information",
     "traces",
     "diagnosis",

@@ -10,9 +10,14 @@ Names are imported when they are first used, so that ``import entropilot`` costs
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from entropilot.kernel_cache import make_room_for_kernels
+
 __version__ = "0.1.0"
+
+make_room_for_kernels(Path(__file__).parent)
 
 if TYPE_CHECKING:
     from entropilot.diagnosis.assess import (

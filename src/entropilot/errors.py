@@ -80,5 +80,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
-    return f"unknown {kind} {name!r}; {hint}Known: {', '.join(names)}."
+    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from entropilot.studies.reasoning_chains import (
     read_rows,
 )
 from entropilot.studies.reasoning_utility import STUDY
+from entropilot.studies.runner import plain
 from entropilot.studies.store import Store
 from entropilot.studies.study import verdict
 
@@ -71,6 +73,63 @@ def test_without_the_chains_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) 
     assert verdict(findings) == "not run"
     assert all("not part of the package" in f.measured for f in findings)
     assert STUDY.draw([measured]).axes
+
+
+def math_like(path: Path, n: int = 6) -> None:
+    rows = [
+        {
+            "id": f"{i}-{is_right}",
+            "question": f"What is {i} + 1?",
+            "steps": [f"We add one to {i}.", "We look again.", f"So it is {i + 2 - is_right}."],
+            "reference": str(i + 1),
+            "answer": str(i + 2 - is_right),
+            "correct": bool(is_right),
+            "category": "algebra" if i % 2 else "geometry",
+        }
+        for i in range(n)
+        for is_right in (0, 1)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+
+def test_the_full_scale_runs_on_a_file_of_chains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "math.jsonl"
+    math_like(path)
+    monkeypatch.setenv("ENTROPILOT_CHAINS", str(path))
+    monkeypatch.setenv("ENTROPILOT_INSPECTOR", "tiny")
+    monkeypatch.setenv("ENTROPILOT_CACHE", str(tmp_path / "cache"))
+    measured = plain(STUDY.measure("full", 0, lambda _share, _doing: None))
+    assert len(measured["chains"]) == 12
+    assert {one["source"] for one in measured["chains"]} == {"algebra", "geometry"}
+    for one in measured["chains"]:
+        assert (one["own_nll"] == one["gold_nll"]) is one["right"]  # a right chain's own answer
+    kept = sorted((tmp_path / "cache" / "studies" / "reasoning-utility").iterdir())
+    assert len(kept) == 18  # 12 references, 6 other own answers
+    again = plain(STUDY.measure("full", 0, lambda _share, _doing: None))
+    assert again == measured
+    findings = {f.statement: f for f in STUDY.judge([measured])}
+    tree = next(f for name, f in findings.items() if "tree" in name)
+    assert (tree.holds, tree.check) == (True, True)
+    below = next(f for name, f in findings.items() if "every category" in name)
+    assert "algebra" in below.measured
+    assert below.holds in (True, False)
+    assert not any("a leak" in name for name in findings)  # set on another inspector
+    assert len(STUDY.draw([measured]).axes) == 3
+
+
+def test_the_full_scale_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ENTROPILOT_CHAINS", raising=False)
+    measured = STUDY.measure("full", 0, lambda _share, _doing: None)
+    findings = STUDY.judge([measured])
+    assert verdict(findings) == "not run"
+    assert all("name a JSONL file in ENTROPILOT_CHAINS" in f.measured for f in findings)
+    path = tmp_path / "math.jsonl"
+    path.write_text('{"question": "?", "steps": ["So.", "It is 1."], "answer": "1"}')
+    monkeypatch.setenv("ENTROPILOT_CHAINS", str(path))
+    with pytest.raises(InputError, match="0 right, 0 wrong and 1 unlabelled chains"):
+        STUDY.measure("full", 0, lambda _share, _doing: None)
 
 
 @pytest.mark.slow

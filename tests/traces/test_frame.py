@@ -32,6 +32,7 @@ COLUMNS = [
     "model",
     "temperature",
     "logprobs_kind",
+    "n_characters",
     "n_tokens",
     "n_steps",
     "k",

@@ -18,7 +18,7 @@ from scipy.spatial.distance import jensenshannon
 
 from entropilot.errors import ConfigurationError, InputError
 from entropilot.traces.instability import instability_trace, instability_traces
-from entropilot.traces.measures import token_measures, truncate_top_k
+from entropilot.traces.measures import common_k, token_measures, truncate_top_k
 from entropilot.traces.table import Traces
 
 Make = Callable[..., Traces]
@@ -249,13 +249,21 @@ def test_modes_that_do_not_fit(make_traces: Make) -> None:
         instability_trace(np.array([[0.0, 1.0], [-np.inf, -np.inf]]), mode="full")
 
 
-def test_lists_of_different_length_need_force(make_traces: Make) -> None:
-    traces = make_traces([[b"a"] * 4], k=4)
-    mixed = replace(traces, tokens=replace(traces.tokens, n_top=np.array([4, 4, 3, 4], np.int16)))
+def test_traces_of_different_k_need_force(make_traces: Make) -> None:
+    traces = make_traces([[b"a"] * 4, [b"b"] * 2], k=4)
+    lengths = np.array([4, 4, 4, 4, 3, 3], np.int16)
+    mixed = replace(traces, tokens=replace(traces.tokens, n_top=lengths))
     with pytest.raises(InputError, match=r"truncate_top_k\(traces, 3\)"):
         instability_traces(mixed)
-    assert not np.isnan(instability_traces(mixed, force=True).S[0])
-    assert not np.isnan(instability_traces(truncate_top_k(mixed, 3)).S[0])
+    assert not np.isnan(instability_traces(mixed, force=True).S).any()
+    assert not np.isnan(instability_traces(truncate_top_k(mixed, 3)).S).any()
+
+
+def test_alternatives_of_equal_text_do_not_change_k(make_traces: Make) -> None:
+    traces = make_traces([[b"a"] * 4], k=4)
+    merged = replace(traces, tokens=replace(traces.tokens, n_top=np.array([4, 4, 3, 4], np.int16)))
+    assert common_k(merged) == 4
+    assert not np.isnan(instability_traces(merged).S[0])
 
 
 @given(st.integers(0, 1000))

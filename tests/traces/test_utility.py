@@ -213,8 +213,8 @@ class Pairs(Letters):
 
 
 def test_a_border_that_a_token_crosses_is_moved() -> None:
-    assert answer_tokens(Letters(), "\nA ", "18") == ([10, 65, 32], [49, 56])
-    assert answer_tokens(Pairs(), "\nA ", "18") == ([10, 65], [201, 56])
+    assert answer_tokens(Letters().tokenize, "\nA ", "18") == ([10, 65, 32], [49, 56])
+    assert answer_tokens(Pairs().tokenize, "\nA ", "18") == ([10, 65], [201, 56])
 
 
 def test_bad_requests_are_named() -> None:

@@ -1,20 +1,21 @@
-"""The command ``entropilot`` and how it ends."""
+"""The command ``entropilot`` and how it starts."""
 
 from __future__ import annotations
 
-import os
+import io
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from entropilot import __version__
-from entropilot.cli import diagnose, models, run, study, support
-from entropilot.cli.console import INTERRUPTED, fail
-from entropilot.errors import EntropilotError
+from entropilot.cli import diagnose, models, run, study, support, utility
+from entropilot.cli.endings import Ending
 
 app = typer.Typer(
     name="entropilot",
+    cls=Ending,
     help="Measure entropy at every step, and steer by it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -41,21 +42,15 @@ def _root(
 app.command("run")(run.run)
 app.command("diagnose")(diagnose.diagnose)
 app.command("support")(support.support)
+app.command("utility")(utility.utility)
 app.add_typer(study.app, name="study")
 app.add_typer(models.app, name="models")
 
 
 def main() -> None:
-    """Run the command line; an error that we know ends with its message and code 2."""
-    try:
-        app()
-    except EntropilotError as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        fail(
-            "interrupted; what is finished is kept, the same command goes on from there",
-            INTERRUPTED,
-        )
-    except BrokenPipeError:  # the reader, `head` for example, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends as Ctrl-C does
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a narrow encoding must not end a command
+    app()

@@ -7,6 +7,7 @@ terminal.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 FINE, FOUND, BAD, INTERRUPTED = 0, 1, 2, 130
 
 
+class PlainFormat(StrEnum):
+    """How one value is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class TableFormat(StrEnum):
     """How a table is printed."""
 
@@ -30,23 +38,43 @@ class TableFormat(StrEnum):
 
 def out() -> Console:
     """Console on standard output."""
-    from rich.console import Console
-
-    return Console(highlight=False)
+    return _console(stderr=False)
 
 
 def err() -> Console:
     """Console on standard error."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich itself would end with code 1, which means something else
+
+    return Ours(stderr=stderr, highlight=False)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output; nan and infinity become null."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    print_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def print_bytes(content: bytes) -> None:
+    """A file on standard output; text in it is UTF-8, whatever the terminal's encoding."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def close_streams() -> None:
+    """Send what is still to be written nowhere: who read it has closed the pipe."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 def fail(message: str, code: int = BAD) -> NoReturn:

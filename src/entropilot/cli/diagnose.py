@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from entropilot.cli.console import FINE, FOUND, err, out, progress_bar
+from entropilot.cli.checks import check_output, check_share, check_signal, check_workers, gib
+from entropilot.cli.console import (
+    FINE,
+    FOUND,
+    INTERRUPTED,
+    close_streams,
+    err,
+    fail,
+    progress_bar,
+)
 from entropilot.cli.labels import label_source
-from entropilot.cli.reports import report_meta
+from entropilot.cli.reports import ReportFormat, format_of, write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from entropilot.diagnosis.assessment import Assessment
     from entropilot.traces.engines import Progress
-    from entropilot.traces.reading.options import ReadOptions
+    from entropilot.traces.log_summary import LogSettings
     from entropilot.traces.summary import Summary
 
-SHARD_BYTES = 64 << 20  # of a log file between two signs of progress
-ONE_PROCESS_BYTES = 64 << 20  # starting processes costs more than it saves below this
-
-
-class ReportFormat(StrEnum):
-    """Form of the report."""
-
-    HTML = "html"
-    JSON = "json"
-    MD = "md"
-    PARQUET = "parquet"
-    TEXT = "text"
+N_EXEMPLARS = 12  # traces that a report holds in full, for each way of choosing them
+ONE_PROCESS_BYTES = 512 << 20  # starting processes costs more than it saves below this
 
 
 class Engine(StrEnum):
@@ -40,6 +39,13 @@ class Engine(StrEnum):
 
     LOCAL = "local"
     RAY = "ray"
+
+
+class Part(StrEnum):
+    """Which tokens of an answer are measured."""
+
+    COMPLETION = "completion"
+    PROMPT = "prompt"
 
 
 class Space(StrEnum):
@@ -63,43 +69,69 @@ def diagnose(
         Path | None,
         typer.Option("--output", "-o", help="File to write; - is standard output. [report.html]"),
     ] = None,
-    form: Annotated[ReportFormat, typer.Option("--format", help="Form of the report.")] = (
-        ReportFormat.HTML
-    ),
+    form: Annotated[
+        ReportFormat | None,
+        typer.Option(
+            "--format", help="Form of the report; by default the output's ending, else html."
+        ),
+    ] = None,
+    show: Annotated[
+        int,
+        typer.Option(
+            min=0, max=500, help="Print so many of the most suspicious traces, coloured by entropy."
+        ),
+    ] = 0,
     signal: Annotated[str, typer.Option(help="Column that flags traces, or auto.")] = "auto",
     rate: Annotated[
         float, typer.Option(help="Share of traces to flag, and to act on in replays.")
     ] = 0.1,
     steps: Annotated[str, typer.Option(help="How traces are cut into steps, or auto.")] = "auto",
-    vocab_size: Annotated[int, typer.Option(help="Of the model; gives upper entropy bounds.")] = 0,
+    vocab_size: Annotated[
+        int, typer.Option(min=0, help="Of the model; gives upper entropy bounds.")
+    ] = 0,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Cut every list of alternatives to so many; logs of several k compare then."
+        ),
+    ] = None,
     logprob_space: Annotated[
         Space | None, typer.Option(help="raw (the model's own) or sampling (after temperature).")
     ] = None,
+    part: Annotated[
+        Part, typer.Option(help="completion, or prompt where the log scores it (prompt_logprobs).")
+    ] = Part.COMPLETION,
     group_field: Annotated[str | None, typer.Option(help="Field that names the problem.")] = None,
     reward_threshold: Annotated[
         float | None, typer.Option(help="A reward at or above it is right.")
     ] = None,
     partial_labels: Annotated[
-        bool, typer.Option(help="Allow traces without a label and labels without a trace.")
+        bool,
+        typer.Option(
+            "--partial-labels", help="Allow traces without a label and labels without a trace."
+        ),
     ] = False,
     strict: Annotated[
-        bool, typer.Option(help="Fail at the first line that can't be read.")
+        bool, typer.Option("--strict", help="Fail at the first line that can't be read.")
     ] = False,
     force: Annotated[
-        bool, typer.Option(help="Compare traces that list different numbers of alternatives.")
+        bool,
+        typer.Option("--force", help="Compare traces that list different numbers of alternatives."),
     ] = False,
     fail_above: Annotated[
         float | None, typer.Option(help="End with code 1 when a larger share is wrong or flagged.")
     ] = None,
     engine: Annotated[Engine, typer.Option(help="local processes, or Ray.")] = Engine.LOCAL,
-    workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; all cores by default.")
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Folder that keeps finished parts of a long run.")
     ] = None,
     max_decompressed: Annotated[
         float, typer.Option(help="GiB to which one compressed file may unfold.")
     ] = 256.0,
-    seed: Annotated[int, typer.Option(help="Of bootstraps and folds.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of bootstraps and folds.")] = 0,
 ) -> None:
     """Say which traces look failing, where in each, and how sure that is.
 
@@ -107,55 +139,96 @@ def diagnose(
     compressed; the format is detected.
     """
     from entropilot.diagnosis.assess import assess
+    from entropilot.errors import InputError
+    from entropilot.traces.log_summary import LogSettings
     from entropilot.traces.reading.options import ReadOptions
+    from entropilot.traces.summary import SummarySettings
 
     label_field, label_file = label_source(labels)
-    options = ReadOptions(
-        strict=strict,
-        max_decompressed_bytes=int(max_decompressed * (1 << 30)),
-        logprob_space=None if logprob_space is None else logprob_space.value,
-        label_field=label_field,
-        group_field=group_field,
-    )
-    summary = _summarise(sources, options, steps, vocab_size, engine, workers, resume)
-    summary = _labelled(summary, label_file, label_field, reward_threshold, partial_labels)
-    assessment = assess(summary, signal=signal, rate=rate, seed=seed, force=force)
+    form = format_of(output) if form is None else form
     if form is not ReportFormat.TEXT and output is None:
         output = Path(f"report.{form.value}")
-    _write(form, output, assessment, summary, sources)
-    raise typer.Exit(FOUND if _is_above(assessment, fail_above) else FINE)
+    check_share("--rate", rate)
+    check_share("--fail-above", fail_above, edges=True)
+    check_signal(signal)
+    if engine is Engine.LOCAL:
+        check_workers(workers)
+    check_output(output, sources, [] if label_file is None else [label_file])
+    graded = label_field is not None and reward_threshold is not None
+    settings = LogSettings(
+        rule=steps,
+        options=ReadOptions(
+            strict=strict,
+            part=part.value,
+            max_decompressed_bytes=gib("--max-decompressed", max_decompressed),
+            logprob_space=None if logprob_space is None else logprob_space.value,
+            label_field=None if graded else label_field,
+            reward_field=label_field if graded else None,
+            group_field=group_field,
+        ),
+        summary=SummarySettings(vocab_size=vocab_size, n_exemplars=max(N_EXEMPLARS, show)),
+        top_k=top_k,
+    )
+    with _saying_how_to_go_on(resume):
+        summary = _summarise(sources, settings, engine, workers, resume)
+        err().print(summary.report.found(), markup=False)
+        if group_field is not None and not summary.frame["group"].count():
+            raise InputError(f"--group-field {group_field}: no trace has such a field")
+        summary = _labelled(summary, label_file, label_field, reward_threshold, partial_labels)
+        assessment = assess(summary, signal=signal, rate=rate, seed=seed, force=force)
+    code = FOUND if _is_above(assessment, fail_above) else FINE
+    try:
+        write_report(form, output, assessment, summary, sources, show=show)
+    except BrokenPipeError:  # the answer to --fail-above stands, whoever reads the report
+        close_streams()
+    raise typer.Exit(code)
 
 
 def _summarise(
     sources: Sequence[Path],
-    options: ReadOptions,
-    steps: str,
-    vocab_size: int,
+    settings: LogSettings,
     engine: Engine,
     workers: int | None,
     resume: Path | None,
 ) -> Summary:
+    from entropilot.errors import InputError
     from entropilot.traces.engines import summarise_logs
-    from entropilot.traces.log_summary import LogSettings
     from entropilot.traces.reading.sources import shards_of
-    from entropilot.traces.summary import SummarySettings
 
     files = [shard.path for shard in shards_of(sources) if shard.path.is_file()]
     if workers is None and engine is Engine.LOCAL:
         small = sum(file.stat().st_size for file in files) < ONE_PROCESS_BYTES
         workers = 1 if small else None
     with progress_bar("reading") as update:
-        return summarise_logs(
+        summary = summarise_logs(
             sources,
             engine=engine.value,
             n_workers=workers,
-            settings=LogSettings(
-                rule=steps, options=options, summary=SummarySettings(vocab_size=vocab_size)
-            ),
+            settings=settings,
             progress=_rate(update),
             resume=resume,
-            shard_bytes=SHARD_BYTES,
         )
+    if not len(summary):
+        names = ", ".join(map(str, sources))
+        raise InputError(
+            f"{names} holds no traces ({summary.report.lines} lines read). Expected are answers "
+            "of a language model, one JSON object a line; see that the program that writes the "
+            "log has flushed it"
+        )
+    return summary
+
+
+@contextmanager
+def _saying_how_to_go_on(resume: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        how = (
+            "With --resume FOLDER finished parts are kept, and the same command goes on"
+            if resume is None
+            else f"Finished parts are kept in {resume}; the same command goes on from there"
+        )
+        fail(f"interrupted, nothing is written. {how}", INTERRUPTED)
 
 
 def _rate(update: Callable[[float, str], None]) -> Callable[[Progress], None]:
@@ -179,6 +252,8 @@ def _labelled(
 ) -> Summary:
     from dataclasses import replace
 
+    import polars as pl
+
     from entropilot.diagnosis.labels import correct_from_reward, join_labels
     from entropilot.errors import InputError
 
@@ -187,6 +262,14 @@ def _labelled(
         joined = join_labels(frame, label_file, reward_threshold=reward_threshold, partial=partial)
         frame = joined.frame
     elif reward_threshold is not None:
+        if not frame["reward"].count():
+            field = "has a reward" if label_field is None else f"has a number in {label_field}"
+            raise InputError(
+                f"--reward-threshold {reward_threshold:g}: no trace {field}. Name a field of the "
+                "log that holds the reward, or a file with the columns id and reward: --labels"
+            )
+        if label_field is not None:  # what was asked for goes before what the log says elsewhere
+            frame = frame.with_columns(correct=pl.lit(None, dtype=pl.Boolean))
         frame = correct_from_reward(frame, reward_threshold)
     elif label_field is not None and frame["correct"].null_count() == frame.height:
         raise InputError(
@@ -195,56 +278,6 @@ def _labelled(
             "id and correct"
         )
     return replace(summary, frame=frame)
-
-
-def _write(
-    form: ReportFormat,
-    output: Path | None,
-    assessment: Assessment,
-    summary: Summary,
-    sources: Sequence[Path],
-) -> None:
-    from entropilot import report
-
-    names = [str(source) for source in sources]
-    title = f"Trace report: {Path(names[0]).name}" if len(names) == 1 else "Trace report"
-    meta = report_meta(title, names)
-    reading = summary.report
-    to_terminal = output is None or str(output) == "-"
-    if form is ReportFormat.TEXT:
-        report.print_assessment(assessment, out())
-        return
-    if to_terminal:
-        texts: dict[ReportFormat, Callable[..., Any]] = {
-            ReportFormat.HTML: report.render_html,
-            ReportFormat.MD: report.render_markdown,
-        }
-        if form is ReportFormat.JSON:
-            from entropilot.cli.console import print_json
-
-            print_json(report.assessment_json(assessment, reading=reading, meta=meta))
-        elif form is ReportFormat.PARQUET:
-            summary.frame.write_parquet(sys.stdout.buffer)
-        else:
-            sys.stdout.write(texts[form](assessment, reading=reading, meta=meta))
-        return
-    assert output is not None
-    if form is ReportFormat.PARQUET:
-        from entropilot.files import replacing
-
-        with replacing(output) as temporary:
-            summary.frame.write_parquet(temporary)
-    else:
-        writers = {
-            ReportFormat.HTML: report.write_html,
-            ReportFormat.JSON: report.write_json,
-            ReportFormat.MD: report.write_markdown,
-        }
-        writers[form](output, assessment, reading=reading, meta=meta)
-    report.print_assessment(assessment, err())
-    for sentence in reading.sentences():
-        err().print(sentence, style="yellow", markup=False)
-    err().print(f"written: {output}", markup=False, soft_wrap=True)
 
 
 def _is_above(assessment: Assessment, limit: float | None) -> bool:

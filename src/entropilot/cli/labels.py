@@ -22,7 +22,7 @@ def label_source(labels: str | None) -> tuple[str | None, Path | None]:
         return None, None
     path = Path(labels)
     if (
-        path.exists()
+        path.is_file()
         or path.suffix in {".csv", ".json", ".jsonl", ".parquet", ".gz"}
         or "/" in labels
     ):

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from entropilot.cli.console import TableFormat, err, out, print_json, progress_bar
+from entropilot.cli.console import (
+    TableFormat,
+    err,
+    out,
+    print_bytes,
+    print_json,
+    printable,
+    progress_bar,
+)
 from entropilot.cli.reports import report_meta
 
 if TYPE_CHECKING:
@@ -26,15 +34,15 @@ def run(
     model: Annotated[
         str | None, typer.Option(help="smollm2, tiny, a folder, a GGUF file or a Hugging Face id.")
     ] = None,
-    problems: Annotated[int | None, typer.Option(help="How many problems.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Answers to each.")] = None,
+    problems: Annotated[int | None, typer.Option(min=1, help="How many problems.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Answers to each.")] = None,
     name: Annotated[str | None, typer.Option(help="Of the folder of the results.")] = None,
     folder: Annotated[str | None, typer.Option(help="Where folders of results lie.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of problems and draws.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of problems and draws.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
-    output: Annotated[TableFormat, typer.Option("--format", help="text or json.")] = (
+    output: Annotated[TableFormat, typer.Option("--format", help="text, json or md.")] = (
         TableFormat.TEXT
     ),
 ) -> None:
@@ -90,8 +98,11 @@ def run(
     if output is TableFormat.JSON:
         print_json({"folder": str(result.folder), "files": [str(file) for file in result.files]})
         return
-    from entropilot.report import print_assessment
+    from entropilot.report import print_assessment, render_markdown
 
-    print_assessment(assessments[0], out())
+    if output is TableFormat.MD:
+        print_bytes(render_markdown(assessments[0]).encode())
+    else:
+        print_assessment(assessments[0], out())
     for file in result.files:
-        out().print(f"written: {file}", markup=False, soft_wrap=True)
+        err().print(printable(f"written: {file}"), markup=False, soft_wrap=True)

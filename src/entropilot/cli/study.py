@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from entropilot.cli.console import TableFormat, fail, out, print_json, progress_bar
+from entropilot.cli.checks import check_output
+from entropilot.cli.console import (
+    TableFormat,
+    err,
+    fail,
+    out,
+    print_json,
+    printable,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,13 +79,15 @@ def list_studies(
 
 @app.command("show")
 def show(
-    name: str, folder: FolderOption = DEFAULT_FOLDER, output: FormatOption = TableFormat.TEXT
+    name: Annotated[str, typer.Argument(help="Study by name.")],
+    folder: FolderOption = DEFAULT_FOLDER,
+    output: FormatOption = TableFormat.TEXT,
 ) -> None:
     """Show one study: the claim, what was measured, and the verdict."""
     from entropilot.studies.store import Store
     from entropilot.studies.table import as_markdown, as_records
 
-    row = _row(name, Store(folder))
+    row = _row(name, Store(_folder(folder)))
     if output is TableFormat.JSON:
         print_json(as_records([row])[0])
     elif output is TableFormat.MD:
@@ -90,7 +101,7 @@ def run(
     names: Annotated[list[str], typer.Argument(help="Studies by name, or 'all'.")],
     scale: Annotated[str, typer.Option(help="smoke (seconds), quick (minutes) or full.")] = "quick",
     seeds: Annotated[
-        int | None, typer.Option(help="How many seeds; the study's own by default.")
+        int | None, typer.Option(min=1, help="How many seeds; the study's own by default.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Measure again what is stored.")] = False,
     folder: FolderOption = DEFAULT_FOLDER,
@@ -102,14 +113,12 @@ def run(
     from entropilot.studies.store import Store
     from entropilot.studies.table import as_records
 
-    store = Store(folder)
-    chosen = [load_study(name) for name in (study_names() if names == ["all"] else names)]
+    store, size = Store(_folder(folder)), _scale(scale)
+    chosen = [load_study(name) for name in (study_names() if "all" in names else names)]
     rows = []
     for study in chosen:
         with progress_bar(study.slug) as update:
-            stored = run_study(
-                study, _scale(scale), store, n_seeds=seeds, again=again, progress=update
-            )
+            stored = run_study(study, size, store, n_seeds=seeds, again=again, progress=update)
         _save_figure(study.draw(stored.measurements), folder / f"{study.slug}.{scale}.png")
         rows.append(_row(study.slug, store))
         if output is TableFormat.TEXT:
@@ -132,9 +141,11 @@ def table(
     from entropilot.studies.store import Store
     from entropilot.studies.table import as_markdown, as_records, study_rows
 
-    rows = study_rows(Store(folder))
+    rows = study_rows(Store(_folder(folder)))
     if write is not None:
+        check_output(write, [], example="RESULTS.md")
         write_atomically(write, as_markdown(rows))
+        err().print(printable(f"written: {write}"), markup=False, soft_wrap=True)
     if output is TableFormat.JSON:
         print_json(as_records(rows))
     elif output is TableFormat.MD:
@@ -163,6 +174,12 @@ def _row(name: str, store: Store) -> StudyRow:
     if name not in papers:
         raise ConfigurationError(unknown_name("study", name, papers))
     return study_row(papers[name], store)
+
+
+def _folder(folder: Path) -> Path:
+    if folder.exists() and not folder.is_dir():
+        fail(f"--folder {folder} is a file; measurements are kept in a folder")
+    return folder
 
 
 def _scale(name: str) -> Scale:

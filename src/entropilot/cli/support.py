@@ -62,7 +62,13 @@ def support(
     from entropilot.traces.reading.options import ReadOptions
 
     field, file = label_source(labels)
-    options = ReadOptions(label_field=field, group_field=group_field, answer_field=answer_field)
+    graded = field is not None and reward_threshold is not None
+    options = ReadOptions(
+        label_field=None if graded else field,
+        reward_field=field if graded else None,
+        group_field=group_field,
+        answer_field=answer_field,
+    )
     first, second = (
         support_samples(source, labels=labelled, reward_threshold=reward_threshold, options=options)
         for source, labelled in ((base, file), (new, new_labels or file))

@@ -136,6 +136,7 @@ def assess(
         group_tokens=_dead_tokens(frame, view),
         rate=rate,
         confidence=confidence,
+        lengths=_lengths(frame),
     )
     buckets = bucket_table(frame, name) if name is not None else ()
     notes += [forced] if forced else []
@@ -273,6 +274,14 @@ def _dead_tokens(frame: pl.DataFrame, view: GroupView | None) -> tuple[int, int]
     all_right = sums.filter(pl.col("right") == pl.col("n"))["tokens"].sum()
     all_wrong = sums.filter(pl.col("right") == 0)["tokens"].sum()
     return int(all_right or 0), int(all_wrong or 0)
+
+
+def _lengths(frame: pl.DataFrame) -> tuple[int, int, int] | None:
+    """Least, median and most characters of a text."""
+    if "n_characters" not in frame.columns or not frame["n_characters"].sum():
+        return None
+    n = frame["n_characters"].drop_nulls().to_numpy()
+    return int(n.min()), int(np.median(n)), int(n.max())
 
 
 def _reader_notes(summary: Summary | pl.DataFrame) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from entropilot.errors import InputError
+from entropilot.traces.reading.final_answer import boxed
 
 LONGEST_NUMBER: Final = 60  # characters; a longer run of digits is compared as text
 LONGEST_ANSWER: Final = 1000  # characters; a longer answer is prose and is not taken apart
@@ -28,32 +29,8 @@ _SHORT_FRACTION = re.compile(r"\\[dt]?frac(\d)(\d)")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]*)\}")
 _SPACING = re.compile(r"\\(?:left|right|displaystyle)|\\[!,;: ]|[$\u20ac\u00a3]|~")
 _UNIT_SIGNS = re.compile(r"\s*(?:\\?%|\\?\^?\{?\\circ\}?|\u00b0)$")
-_BRACES = re.compile(r"\\boxed\{|[{}]")
 _BRACKETS = re.compile(r" ?([()\[\],]) ?")
 _MARKER = re.compile(r"####\s*(.+)")
-
-
-def boxed(text: str) -> str | None:
-    r"""What the last complete ``\boxed{...}`` of a text holds, or None.
-
-    Args:
-        text: any text; braces inside the box may be nested.
-
-    Returns:
-        The inside of the last box whose braces close.
-
-    Example:
-        >>> boxed(r"so \boxed{\frac{1}{2}}.")
-        '\\frac{1}{2}'
-    """
-    opened: list[int] = []  # where the inside of each open brace starts; -1 for a plain brace
-    last, inside = -1, None
-    for mark in _BRACES.finditer(text):
-        if mark.group() != "}":
-            opened.append(mark.end() if len(mark.group()) > 1 else -1)
-        elif opened and (start := opened.pop()) > last:
-            last, inside = start, text[start : mark.start()]
-    return inside
 
 
 def normalise_answer(text: str) -> str:

@@ -35,6 +35,7 @@ class Facts:
     group_tokens: tuple[int, int]  # tokens of groups all right, and all wrong
     rate: float
     confidence: float
+    lengths: tuple[int, int, int] | None = None  # characters a text: least, median, most
 
 
 def headline(facts: Facts) -> tuple[str, ...]:
@@ -173,8 +174,9 @@ def _which(facts: Facts) -> list[str]:
         n_wrong = int((~judged).sum())
         base = facts.n_wrong / facts.n_labelled
         said.append(
-            f"{flagged.height} traces are flagged, {signal_label(choice.name)} from "
-            f"{facts.threshold:.2f} on: {n_wrong} of the {judged.len()} with a label are wrong "
+            f"{flagged.height} {'trace is' if flagged.height == 1 else 'traces are'} flagged, "
+            f"{signal_label(choice.name)} from {facts.threshold:.2f} on: {n_wrong} of the "
+            f"{judged.len()} with a label {'is' if n_wrong == 1 else 'are'} wrong "
             f"({n_wrong / judged.len():.0%}, against {base:.0%} overall)."
         )
     first = flagged.row(0, named=True)
@@ -219,9 +221,14 @@ def _how_sure(facts: Facts) -> list[str]:
 
 def _answers_only(facts: Facts) -> list[str]:
     groups = facts.groups
-    if groups is None:
-        return []
     said = []
+    if facts.lengths is not None:
+        low, middle, high = facts.lengths
+        said.append(
+            f"The texts are {low:,} to {high:,} characters long, half of them {middle:,} or more."
+        )
+    if groups is None:
+        return said
     entropies = groups.frame["answer_entropy"].drop_nulls()
     if entropies.len():
         split = int((entropies > 0).sum())

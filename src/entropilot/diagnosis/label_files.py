@@ -56,7 +56,8 @@ def read_label_table(path: str | Path) -> pl.DataFrame:
                 ".jsonl or .parquet"
             )
     except (pl.exceptions.PolarsError, UnicodeDecodeError, gzip.BadGzipFile) as error:
-        raise FormatError(f"{path.name} can't be read as labels: {error}") from error
+        said = str(error).partition("\n")[0]  # more lines advise on polars
+        raise FormatError(f"{path.name} can't be read as labels: {said}") from error
     if table.height == 0:
         raise InputError(f"{path.name} has no rows; expected one label a row")
     return table

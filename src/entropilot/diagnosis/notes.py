@@ -103,6 +103,12 @@ def _mixtures(frame: pl.DataFrame, facts: Facts) -> list[str]:
                 f"{n_short} traces have fewer than 2 tokens; no peak is defined for them, and it "
                 "is not taken to be 0."
             )
+    n_bare = int(((score_of(frame, "k") < 2) & (score_of(frame, "n_tokens") > 0)).sum())
+    if n_bare:
+        notes.append(
+            f"{n_bare} of {facts.n_traces} traces list fewer than 2 alternatives a token, which "
+            "say nothing of entropy or instability; ask for more, for example top_logprobs=20."
+        )
     for column, what in (
         ("logprobs_kind", "kinds of log-probabilities (raw, or after temperature and truncation)"),
         ("model", "models"),

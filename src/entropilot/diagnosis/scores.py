@@ -119,10 +119,11 @@ def check_comparable(frame: pl.DataFrame, force: bool = False) -> str | None:
             f"{found}; entropies are bounded by ln k, so the ranking favours traces with larger k. "
             "It was forced."
         )
+    smallest = min(k for k, _ in counts)
     raise InputError(
         f"{found}; entropies are bounded by ln k, so these can't be ranked together. Cut all to "
-        f"the smallest with truncate_top_k(traces, {min(k for k, _ in counts)}), assess each k "
-        "alone, or pass force=True"
+        f"the smallest with --top-k {smallest}, in Python truncate_top_k(traces, {smallest}); "
+        "assess each k alone; or rank them all the same with --force, in Python force=True"
     )
 
 

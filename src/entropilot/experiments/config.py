@@ -111,11 +111,13 @@ def load_config(
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigurationError(
-            f"the experiment file {file} can't be read: {error}. Give the path of a TOML file, or "
+            f"the experiment file {file} can't be read: {said}. Give the path of a TOML file, or "
             "none for the default experiment."
         ) from error
-    return parse_config(text, name=str(file), overrides=overrides)
+    name = "the experiment" if path is None else str(file)
+    return parse_config(text, name=name, overrides=overrides)
 
 
 def parse_config(
@@ -150,7 +152,7 @@ def parse_config(
         config = ExperimentConfig.model_validate(values)
     except ValidationError as error:
         problems = "\n".join(f"  {_sentence(dict(e))}" for e in error.errors())
-        raise ConfigurationError(f"{name} is not a valid experiment:\n{problems}") from error
+        raise ConfigurationError(f"{name} is not valid:\n{problems}") from error
     if config.train.steps:
         raise ConfigurationError(
             f"{name}: train.steps is {config.train.steps}; training comes with a later version. "

@@ -85,9 +85,13 @@ def plan(config: ExperimentConfig) -> Plan:
     model = config.model.name
     sentences = [
         f"Load {model} ({config.model.dtype}).",
-        f"Draw {n_samples} answers to each of {n_problems} {config.task.name}, at most "
-        f"{config.sampling.max_tokens} tokens each, in {len(chunks)} chunks"
-        + (f"; {done} chunks are done already." if done else "."),
+        f"Draw {_plural(n_samples, 'answer')} to each of {n_problems} {config.task.name}, at most "
+        f"{config.sampling.max_tokens} tokens each, in {_plural(len(chunks), 'chunk')}"
+        + (
+            f"; {_plural(done, 'chunk')} {'is' if done == 1 else 'are'} done already."
+            if done
+            else "."
+        ),
         f"Measure every token and write {TRACES_FILE}, {SUMMARY_FILE} and the report to {folder}.",
     ]
     if model == "smollm2":
@@ -142,7 +146,8 @@ def run_experiment(
         write_atomically(folder / CONFIG_FILE, _snapshot(config))
     except OSError as error:
         raise InputError(
-            f"the folder {folder} can't be written: {error}. Name another one in run.folder."
+            f"the folder {folder} can't be written: {error.strerror}. Name another one in "
+            "run.folder."
         ) from error
     traces = concatenate(_sampled(config, folder, progress))
     progress(0.95, "measuring")
@@ -158,6 +163,10 @@ def run_experiment(
         files += render(config, traces, summary, folder)
     progress(1.0, "done")
     return RunResult(folder, traces, summary, tuple(files))
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _chunks(config: ExperimentConfig) -> list[list[WordProblem]]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entropilot.errors import InputError
+from entropilot.errors import InputError, LimitError
 from entropilot.models.loaders import LanguageModel
 
 
@@ -39,7 +39,8 @@ class NaiveInspector:
         """[last, V] logits at the last positions: row j predicts what follows it.
 
         Raises:
-            InputError: more tokens than the context, or fewer than ``last``.
+            LimitError: more tokens than the context.
+            InputError: fewer tokens than ``last``.
         """
         if not 1 <= last <= len(ids):
             raise InputError(f"{last} rows asked for from {len(ids)} tokens")
@@ -70,8 +71,8 @@ class TreeInspector(NaiveInspector):
             last: rows wanted of each branch, 1 to S.
 
         Raises:
-            InputError: the longest branch does not fit the model's context, or ``last`` is out of
-                range.
+            LimitError: the longest branch does not fit the model's context.
+            InputError: ``last`` is out of range.
         """
         ends = np.cumsum([len(segment) for segment in segments])
         n_chain, n_suffix = int(ends[-1]), len(suffix)
@@ -115,7 +116,7 @@ def tree_mask(ends: NDArray[np.int64], n_suffix: int) -> NDArray[np.bool_]:
 
 def _check_context(n_tokens: int, model: LanguageModel) -> None:
     if n_tokens > model.context:
-        raise InputError(
+        raise LimitError(
             f"question, steps and answer are {n_tokens} tokens to the inspector, more than the "
             f"context of {model.context} tokens of {model.name}; shorten the chain or take an "
             "inspector with a longer context"
@@ -133,17 +134,21 @@ def _forward(
     import torch
 
     options: dict[str, Any] = {}
+    device = model.model.device
     if seen is not None and position is not None:
         kind = model.model.dtype
-        closed = torch.tensor(torch.finfo(kind).min, dtype=kind)
-        mask = torch.where(torch.from_numpy(seen), torch.tensor(0.0, dtype=kind), closed)
-        options = {"attention_mask": mask[None, None], "position_ids": torch.tensor(position)[None]}
+        mask = torch.zeros(seen.shape, dtype=kind, device=device)
+        mask.masked_fill_(~torch.from_numpy(seen).to(device), torch.finfo(kind).min)
+        options = {
+            "attention_mask": mask[None, None],
+            "position_ids": torch.from_numpy(position).to(device)[None],
+        }
     with torch.inference_mode():
         out = model.model(
-            input_ids=torch.from_numpy(ids)[None],
+            input_ids=torch.from_numpy(ids).to(device)[None],
             use_cache=False,
-            logits_to_keep=torch.from_numpy(rows),
+            logits_to_keep=torch.from_numpy(rows).to(device),
             **options,
         )
-    logits: NDArray[np.float32] = out.logits[0, :, : model.n_vocab].float().numpy()
+    logits: NDArray[np.float32] = out.logits[0, :, : model.n_vocab].float().cpu().numpy()
     return logits

@@ -1,7 +1,7 @@
 """Figures and reports: HTML in one file, Markdown, JSON, and the terminal."""
 
 from entropilot.report.html import Meta, Reading, exemplar_views, render_html, write_html
-from entropilot.report.json import assessment_json, write_json
+from entropilot.report.json import assessment_json, json_text, write_json
 from entropilot.report.markdown import render_markdown, write_markdown
 from entropilot.report.support import print_support, support_json, support_markdown
 from entropilot.report.terminal import heatmap, legend, print_assessment, print_trace
@@ -18,6 +18,7 @@ __all__ = [
     "assessment_json",
     "exemplar_views",
     "heatmap",
+    "json_text",
     "legend",
     "print_assessment",
     "print_support",

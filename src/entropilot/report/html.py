@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from entropilot.diagnosis.assessment import Assessment
+from entropilot.files import write_atomically
 from entropilot.report import curves, figures, sentences, wording
 from entropilot.report.payload import TOKEN_CAP, flagged_columns, script_json, views_payload
 from entropilot.report.tokens import LEVELS, TokenMeasures, TraceView, span_levels, trace_view
@@ -194,9 +195,10 @@ def write_html(
         ...     write_html(f"{folder}/report.html", assess(frame)).read_text()[:15]
         '<!doctype html>'
     """
-    from entropilot.report.files import write_text
-
-    return write_text(path, render_html(assessment, measures=measures, reading=reading, meta=meta))
+    write_atomically(
+        Path(path), render_html(assessment, measures=measures, reading=reading, meta=meta)
+    )
+    return Path(path)
 
 
 def remarks(assessment: Assessment, reading: Reading | None) -> list[str]:

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from entropilot.diagnosis.assessment import Assessment
-from entropilot.report.files import write_text
+from entropilot.files import write_atomically
 from entropilot.report.html import Meta, Reading
 
 SCHEMA: Final = "entropilot/assessment/1"
@@ -131,8 +131,25 @@ def write_json(
         ...     json.loads(write_json(f"{folder}/a.json", assess(frame)).read_text())["signal"]
         'entropy_mean'
     """
+    write_atomically(Path(path), json_text(assessment, reading=reading, meta=meta))
+    return Path(path)
+
+
+def json_text(
+    assessment: Assessment, *, reading: Reading | None = None, meta: Meta | None = None
+) -> str:
+    """The assessment as a JSON text, all in ASCII.
+
+    Example:
+        >>> import polars as pl
+        >>> from entropilot.diagnosis.assess import assess
+        >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
+        ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
+        >>> json.loads(json_text(assess(frame)))["signal"]
+        'entropy_mean'
+    """
     plain = assessment_json(assessment, reading=reading, meta=meta)
-    return write_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    return json.dumps(plain, indent=1, allow_nan=False) + "\n"
 
 
 def finite(value: Any) -> Any:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from entropilot.diagnosis.assessment import Assessment
+from entropilot.files import write_atomically
 from entropilot.report import sentences
-from entropilot.report.files import write_text
 from entropilot.report.html import Meta, Reading, remarks, skip_reasons
 from entropilot.report.visible import prose, visible
 from entropilot.report.wording import ABSENT, count, decimal, estimate, percent, plural
@@ -102,7 +102,8 @@ def write_markdown(
         ...     write_markdown(f"{folder}/a.md", assess(frame)).read_text()[:14]
         '# Trace report'
     """
-    return write_text(path, render_markdown(assessment, reading=reading, meta=meta))
+    write_atomically(Path(path), render_markdown(assessment, reading=reading, meta=meta))
+    return Path(path)
 
 
 def _flagged(assessment: Assessment, most: int) -> list[str]:

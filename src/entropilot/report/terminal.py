@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -81,8 +82,18 @@ def legend(measure: str = "entropy") -> Text:
     return text.append("  peak underlined", "dim")
 
 
-def print_trace(view: TraceView, console: Console, *, measure: str = "entropy") -> None:
+def print_trace(
+    view: TraceView, console: Console, *, measure: str = "entropy", explain: bool = True
+) -> None:
     """Print one trace: what is known of it, its tokens in colour, the alternatives at its peak.
+
+    Where the log lists no alternatives, and so no entropy is known, surprisal colours the tokens.
+
+    Args:
+        view: the trace.
+        console: where to.
+        measure: by which it is coloured: a key of ``LEVELS``.
+        explain: print the legend of the colours.
 
     Example:
         >>> import numpy as np
@@ -99,7 +110,14 @@ def print_trace(view: TraceView, console: Console, *, measure: str = "entropy") 
     """
     verdict = {None: "unlabelled", True: "right", False: "wrong"}[view.correct]
     console.print(Text(f"{view.id} · {verdict} · {count(len(view))} tokens", "bold"))
-    console.print(legend(measure))
+    if not len(view):
+        said = f"no token is logged; the answer: {view.answer}" if view.answer else "no token"
+        console.print(Text(said, "dim"))
+        return
+    if np.isnan(view.measure(measure)).all():
+        measure = "surprisal"
+    if explain:
+        console.print(legend(measure))
     console.print(heatmap(view, measure=measure))
     if view.peak is not None:
         said = f"peak {decimal(float(view.instability[view.peak]))} nats at token {view.peak}"

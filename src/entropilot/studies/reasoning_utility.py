@@ -22,6 +22,7 @@ from entropilot.studies.reasoning_chains import (
     chains_file,
     read_rows,
 )
+from entropilot.studies.reasoning_full import measure_full
 from entropilot.studies.reasoning_utility_figure import draw
 from entropilot.studies.reasoning_utility_judge import judge
 from entropilot.studies.study import Measurement, Progress, Scale, Study
@@ -38,7 +39,8 @@ def measure(scale: Scale, seed: int, progress: Progress) -> Measurement:
     """Trajectories of right and wrong chains; lengths of all chains of each source.
 
     Args:
-        scale: "smoke" (made-up chains, random inspector) or "quick".
+        scale: "smoke" (made-up chains, random inspector), "quick", or "full" (see
+            ``measure_full``).
         seed: of the choice of pairs.
         progress: called after each chain.
 
@@ -47,6 +49,8 @@ def measure(scale: Scale, seed: int, progress: Progress) -> Measurement:
         largest difference between the tree and the naive reading, nats; ``missing``: what could not
         be run, and why.
     """
+    if scale == "full":
+        return measure_full(progress)
     rng = np.random.default_rng(seed)
     lengths: list[dict[str, Any]] = []
     if scale == "smoke":
@@ -184,11 +188,14 @@ STUDY: Final = Study(
         "smoke": "12 made-up pairs and a random inspector; seconds",
         "quick": "60 pairs of GSM8K chains a seed, inspector SmolLM2-135M-Instruct; about 3 "
         "minutes a seed on two cores",
+        "full": "the paper's size: chains of the file in ENTROPILOT_CHAINS (20,000 MATH chains), "
+        "inspector of ENTROPILOT_INSPECTOR (Qwen/Qwen3-8B); about 4 hours on one 80 GB GPU "
+        "(estimated, not run)",
     },
     measure=measure,
     judge=judge,
     draw=draw,
-    seeds={"smoke": 1, "quick": 3},
+    seeds={"smoke": 1, "quick": 3, "full": 1},  # full takes every chain: no choice to repeat
     notes=(
         "The paper reads MATH chains of Qwen2.5-32B and GPT-4o with Qwen3-8B; here the chains are "
         "published GSM8K solutions of 6B and 175B models and the inspector has 135M parameters. "
@@ -196,6 +203,7 @@ STUDY: Final = Study(
         "right as often as wrong, so that neither problem nor source explains a difference. The "
         "connector is '\\nThe answer is '. A small inspector can't do the arithmetic, so it may "
         "learn the answer only by reading it: the leak control removes the step that states it. "
-        "A larger inspector is the real test of the claim and was not run."
+        "A larger inspector is the real test of the claim; scale full runs it where chains and a "
+        "GPU are at hand, and was not run."
     ),
 )

@@ -38,10 +38,11 @@ class Pooled:
 
 def pool(measurements: Sequence[Measurement]) -> Pooled:
     """Chains of several seeds; a chain that two seeds chose counts once."""
-    found: dict[tuple[int, str, bool], dict[str, Any]] = {}
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for measurement in measurements:
         for one in measurement["chains"]:
-            found.setdefault((one["problem"], one["source"], one["right"]), one)
+            key = (one["problem"], one["source"], one["right"], one.get("chain"))
+            found.setdefault(key, one)
     chains = tuple(found.values())
     return Pooled(
         chains,
@@ -56,7 +57,8 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
     if not len(pooled.chains):
         reasons = {m["missing"] for m in measurements if m["missing"]} or {"nothing was measured"}
         return [_not_run(statement, "; ".join(sorted(reasons))) for statement in _STATEMENTS]
-    is_real = bool(measurements[0]["lengths"])
+    is_full = measurements[0].get("scale") == "full"
+    is_real = is_full or bool(measurements[0]["lengths"])
     findings = [
         _falls(pooled),
         _stays(pooled),
@@ -70,7 +72,7 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
         _separates(pooled, "own", "drop", "own", expected="above 0.5 with its whole interval"),
         _nll(pooled),
         _longer(measurements),
-        *_checks(measurements, pooled),
+        *(_at_full_size(measurements, pooled) if is_full else _checks(measurements, pooled)),
     ]
     if is_real:
         return findings
@@ -89,6 +91,7 @@ _STATEMENTS: Final = {
     "own": "With the chain's own answer (no key needed) the fall separates right from wrong",
     "nll": "The answer's likelihood separates worse than its entropy",
     "longer": "Wrong chains are longer than right ones, in every source",
+    "below": "In every category right chains end with less entropy than wrong ones",
 }
 
 
@@ -151,6 +154,8 @@ def _nll(pooled: Pooled) -> Finding:
 
 def _longer(measurements: Sequence[Measurement]) -> Finding:
     lengths = measurements[0]["lengths"]
+    if not lengths:
+        return _not_run("longer", "no source has both right and wrong chains")
     measured = "; ".join(
         f"{one['source']} {one['words'][0]:.1f} words right, {one['words'][1]:.1f} wrong, AUC "
         f"{one['auc'][0]:.3f} [{one['auc'][1]:.3f}, {one['auc'][2]:.3f}]"
@@ -164,11 +169,33 @@ def _longer(measurements: Sequence[Measurement]) -> Finding:
     )
 
 
+def _at_full_size(measurements: Sequence[Measurement], pooled: Pooled) -> list[Finding]:
+    """What only the full size can say; the numbers set on the small inspector do not apply."""
+    ends = np.array([one["gold"][-1] for one in pooled.chains])
+    sources = np.array([one["source"] for one in pooled.chains])
+    parts, below = [], []
+    for category in sorted(set(sources.tolist())):
+        right, wrong = (ends[(sources == category) & (pooled.wrong == w)] for w in (False, True))
+        if len(right) and len(wrong):
+            parts.append(f"{category} {right.mean():.2f} right, {wrong.mean():.2f} wrong")
+            below.append(bool(right.mean() < wrong.mean()))
+    skipped = sum(m.get("skipped", 0) for m in measurements)
+    note = f"; {skipped} readings did not fit the context" if skipped else ""
+    return [
+        Finding(
+            _STATEMENTS["below"],
+            "; ".join(parts) + " (nats)" + note,
+            "right below wrong in each",
+            all(below) if below else None,
+        ),
+        _tree(measurements),
+    ]
+
+
 def _checks(measurements: Sequence[Measurement], pooled: Pooled) -> list[Finding]:
     """Numbers that were set on these chains before: they guard the code, not the claim."""
     drop, leak = pooled.auc("gold", "drop"), pooled.auc("gold", "drop_before_last")
     lengths = [one["auc"][0] for one in measurements[0]["lengths"]]
-    errors = [m["tree_error"] for m in measurements if m["tree_error"] is not None]
     return [
         Finding(
             "With the last step the fall separates (the step states the answer: a leak)",
@@ -191,14 +218,21 @@ def _checks(measurements: Sequence[Measurement], pooled: Pooled) -> list[Finding
             all(LENGTH_AUC[0] <= value <= LENGTH_AUC[1] for value in lengths) if lengths else None,
             check=True,
         ),
-        Finding(
-            "Reading with tree attention equals reading each prefix on its own",
-            f"largest difference {max(errors):.1e} nats",
-            f"at most {TREE_ERROR:.0e} nats",
-            max(errors) <= TREE_ERROR,
-            check=True,
-        ),
+        _tree(measurements),
     ]
+
+
+def _tree(measurements: Sequence[Measurement]) -> Finding:
+    errors = [m["tree_error"] for m in measurements if m["tree_error"] is not None]
+    dtype = measurements[0].get("dtype", "float32")
+    largest = max(errors, default=float("nan"))
+    return Finding(
+        "Reading with tree attention equals reading each prefix on its own",
+        f"largest difference {largest:.1e} nats, in {dtype}",
+        f"at most {TREE_ERROR:.0e} nats in float32",
+        largest <= TREE_ERROR if errors and dtype == "float32" else None,
+        check=True,
+    )
 
 
 def _interval(found: AucInterval) -> str:

@@ -11,12 +11,15 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -24,6 +27,7 @@ from entropilot import errors
 from entropilot.errors import (
     ConfigurationError,
     FormatError,
+    InputError,
     LimitError,
     require,
     unknown_name,
@@ -76,7 +80,8 @@ def summarise_logs(
     """One summary of all shards.
 
     Args:
-        shards: files, folders or ``Shard`` ranges; a range is read by one worker.
+        shards: files, folders or ``Shard`` ranges; a range is read by one worker. ``-`` is standard
+            input, which this process reads.
         engine: "local" (processes) or "ray" (tasks; every node must see the files).
         n_workers: processes, or shards in flight on Ray; None takes the processors of this machine
             (of the Ray cluster). With one worker, or one shard, all happens in this process.
@@ -111,13 +116,24 @@ def summarise_logs(
     if n_workers is not None and n_workers < 1:
         raise ConfigurationError(f"n_workers is {n_workers}; at least one is needed")
     folder = None if resume is None else Path(resume)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; finished parts are kept in a folder")
     todo = [part for shard in shards_of(shards) for part in _cut(shard, shard_bytes)]
+    n_stdin = sum(map(_is_stdin, todo))
+    if n_stdin > 1 or (n_stdin and engine == "ray"):
+        raise InputError(
+            "standard input is named twice; it can be read once"
+            if n_stdin > 1
+            else "workers on Ray can't read standard input; save it to a file, or use the engine "
+            "local"
+        )
     whole, unreadable = empty_summary(settings.summary), []
     began, resumed = time.monotonic(), 0
     outcomes = _outcomes(todo, engine, n_workers, settings, folder)
     for done, (shard, outcome) in enumerate(outcomes, 1):
         part = outcome.value.summary
-        if folder is not None and outcome.fresh and not outcome.value.unreadable:
+        keeps = folder is not None and not _is_stdin(shard)
+        if folder is not None and keeps and outcome.fresh and not outcome.value.unreadable:
             write_atomically(folder / _key(shard, settings), _as_bytes(part))
         part = summary_from_bytes(part, str(shard.path)) if isinstance(part, bytes) else part
         whole = merge_summaries([whole, part])
@@ -163,6 +179,9 @@ def _outcomes(
     """Each shard with its outcome: the kept ones first, then the others as they are finished."""
     left = []
     for shard in shards:
+        if _is_stdin(shard):  # no other process can read it, and nothing tells one from the next
+            yield shard, _Done(_Outcome(*read_and_summarise(shard, settings)), True)
+            continue
         kept = None if folder is None else folder / _key(shard, settings)
         if kept is not None and kept.is_file():
             yield shard, _Done(_Outcome(kept.read_bytes(), ""), False)
@@ -178,11 +197,15 @@ def _key(shard: Shard, settings: LogSettings) -> str:
     try:
         status = shard.path.stat()
         version: tuple[int, ...] = (status.st_size, status.st_mtime_ns)
-    except OSError:  # standard input, or gone; reading it will say so
+    except OSError:  # gone; reading it will say so
         version = ()
     identity = (FORMAT, str(shard.path.absolute()), *version, shard.start, shard.stop, settings)
     digest = hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
     return f"{shard.path.name[:80]}-{shard.start}-{digest}.summary"
+
+
+def _is_stdin(shard: Shard) -> bool:
+    return str(shard.path) == "-"
 
 
 def _shard_outcome(shard: Shard, settings: LogSettings) -> _Outcome:
@@ -207,7 +230,32 @@ def _use_one_thread() -> None:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without a traceback
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     _use_one_thread()
+
+
+def _leave_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes that start inside inherit a blocked SIGINT: Ctrl-C finds them ready for it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _n_processors() -> int:
@@ -228,8 +276,9 @@ def _in_processes(
     running: dict[Future[_Outcome], Shard] = {}
     try:
         while True:
-            for shard in islice(waiting, 2 * n - len(running)):
-                running[pool.submit(_shard_outcome, shard, settings)] = shard
+            with _interrupts_held():
+                for shard in islice(waiting, 2 * n - len(running)):
+                    running[pool.submit(_shard_outcome, shard, settings)] = shard
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:

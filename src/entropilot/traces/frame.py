@@ -65,6 +65,7 @@ FULL_COLUMNS: Final = ("entropy_full_mean", "entropy_full_max", "instability_pea
 
 _ORDER: Final = (
     *_ROW_COLUMNS,
+    "n_characters",
     "n_tokens",
     "n_steps",
     "k",
@@ -83,7 +84,7 @@ _ORDER: Final = (
 
 
 def _kind(name: str) -> Any:
-    if name in _INTEGERS or name == "line":
+    if name in _INTEGERS or name in ("line", "n_characters"):
         return pl.Int64
     if name in _FLOATS or name in ("reward", "temperature"):
         return pl.Float64
@@ -115,7 +116,8 @@ def trace_frame(traces: Traces, measures: TokenMeasures) -> pl.DataFrame:
     Returns:
         Frame of ``FRAME_SCHEMA``; ``FULL_COLUMNS`` are added where the log has full-vocabulary
         entropies. ``surprisal_mean`` and ``probability_min`` leave out tokens that the log calls
-        impossible. ``peak_token`` counts from the start of the trace, ``k`` is the smallest list.
+        impossible. ``peak_token`` counts from the start of the trace, ``k`` is the longest list:
+        some lists are shorter than what was asked for, since alternatives of equal text are one.
 
     Raises:
         InputError: the measures are of other traces.
@@ -161,6 +163,9 @@ def trace_frame(traces: Traces, measures: TokenMeasures) -> pl.DataFrame:
     if steps is None:
         out[_COLUMN["n_steps"]] = np.nan
     columns = {name: traces.rows[name] for name in _ROW_COLUMNS}
+    columns["n_characters"] = (
+        traces.rows["text"].str.len_chars().cast(pl.Int64).alias("n_characters")
+    )
     columns |= {name: _column(name, out[_COLUMN[name]]) for name in (*_INTEGERS, *_FLOATS)}
     columns["timing"] = _timing(out[_COLUMN["peak_position"]])
     names = (*FRAME_SCHEMA, *(FULL_COLUMNS if tokens.entropy is not None else ()))
@@ -207,12 +212,12 @@ def _reduce(
         n_h = n_low = n_s = n_d = n_m = 0
         h_max = m_min = np.nan
         s_max = np.nan
-        k = 32767
+        k = 0
         peak_token = -1
         peaks[:] = np.nan
         windows[:] = np.nan
         for t in range(a, b):
-            k = min(k, n_top[t])
+            k = max(k, n_top[t])
             h = entropy[t]
             if not np.isnan(h):
                 h_sum += h
@@ -255,7 +260,7 @@ def _reduce(
         out[_INT0, i] = b - a
         out[_INT0 + 1, i] = last - first
         if b > a:
-            out[_INT0 + 2, i] = k
+            out[_INT0 + 2, i] = k if k < 32767 else 0
             out[_MEAN0 + 2, i] = entropy[a]
             out[_MEAN0 + 3, i] = entropy[b - 1]
         if n_h:

@@ -11,14 +11,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError, InputError
+from entropilot.traces.inspectors import BranchingInspector, Inspector, ListingInspector
 from entropilot.traces.steps.splitting import split_text
 from entropilot.traces.utility import (
+    SpanEntropy,
+    SpanMode,
     Trajectory,
     Which,
     answer_entropy_of_span,
@@ -35,29 +37,6 @@ _MARKER: Final = re.compile(
     r"|\#{2,}\s*\S.{0,60}|\$?\\boxed\{.*\}\$?\.?)\s*$",
     re.IGNORECASE,
 )
-
-
-class Inspector(Protocol):
-    """A model that can be asked for its next-token distributions."""
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, nothing added."""
-        ...
-
-    def logits(self, ids: Sequence[int], last: int) -> NDArray[Any]:
-        """[last, V] logits at the last positions of ``ids``: row j predicts what follows it."""
-        ...
-
-
-@runtime_checkable
-class BranchingInspector(Protocol):
-    """An inspector that reads all prefixes of a chain in one go."""
-
-    def branches(
-        self, segments: Sequence[Sequence[int]], suffix: Sequence[int], last: int
-    ) -> NDArray[Any]:
-        """[K+1, last, V] logits at the last positions of segments[0..k] + suffix, for every k."""
-        ...
 
 
 def utility_steps(
@@ -115,7 +94,7 @@ def leak_step(steps: Sequence[str], answer: str) -> int | None:
 
 
 def entropy_trajectory(
-    inspector: Inspector,
+    inspector: Inspector | ListingInspector,
     question: str,
     steps: Sequence[str],
     answer: str,
@@ -123,6 +102,7 @@ def entropy_trajectory(
     connector: str = CONNECTOR,
     which: Which = "gold",
     chain: str | None = None,
+    estimate: SpanMode = "lump",
 ) -> Trajectory:
     r"""Entropy of the answer after 0, 1, ... K steps, by teacher forcing.
 
@@ -130,13 +110,16 @@ def entropy_trajectory(
     steps and connector are tokenised one by one, so that every prefix is a prefix in tokens too.
 
     Args:
-        inspector: one with ``branches`` reads the chain in one go.
+        inspector: one with ``branches`` reads the chain in one go; one with ``answer_lists`` shows
+            the most likely tokens only, and the trajectory then has bounds.
         question: the problem.
         steps: texts of the K steps; none are fine.
         answer: the reference answer for "gold", the chain's final answer for "own".
         connector: text between chain and answer, the same for all k.
         which: whose answer it is. "gold" is an oracle study; "own" asks if the inspector is sure.
         chain: the whole text in which the "own" answer must stand; the steps by default.
+        estimate: of lists of the most likely tokens, see ``answer_entropy_of_span``; logits need
+            none.
 
     Returns:
         The trajectory, with NLL and the step from which a fall is mere copying.
@@ -144,9 +127,29 @@ def entropy_trajectory(
     Raises:
         InputError: empty question or answer, steps that are not texts, or an "own" answer that
             does not stand in the chain.
+        ConfigurationError: estimate "bounds" where the lists do not bound the entropy from above.
 
     Source: arXiv 2508.20395, teacher-forced conditional entropy.
     """
+    _check_chain(question, steps, answer, chain, which)
+    texts = [question.rstrip(), *("\n" + step.strip() for step in steps)]
+    if isinstance(inspector, ListingInspector):
+        spans, lengths = _listed_spans(inspector, texts, connector, answer.strip(), estimate)
+    else:
+        spans, lengths = _full_spans(inspector, texts, connector, answer.strip())
+    return trajectory_of_spans(
+        spans,
+        which=which,
+        connector=connector,
+        answer=answer,
+        step_tokens=lengths,
+        leak_step=leak_step(steps, answer),
+    )
+
+
+def _check_chain(
+    question: str, steps: Sequence[str], answer: str, chain: str | None, which: Which
+) -> None:
     if not question.strip():
         raise InputError("the question is empty; the inspector needs the problem to read")
     if not answer.strip():
@@ -157,34 +160,51 @@ def entropy_trajectory(
                 f"step {k} is {type(step).__name__}; give texts, not token ids: "
                 "the inspector has its own tokens"
             )
-    if (
-        which == "own"
-        and leak_step([chain if chain is not None else "\n".join(steps)], answer) is None
-    ):
+        if not step.strip():
+            raise InputError(f"step {k} is empty; leave it out")
+    text = chain if chain is not None else "\n".join(steps)
+    if which == "own" and leak_step([text], answer) is None:
         raise InputError(
             f"the answer {answer[:40]!r} does not stand in the chain; for which='own' give the "
             "chain's own final answer, or pass the whole text as chain="
         )
-    segments = [inspector.tokenize(question.rstrip())]
-    segments += [inspector.tokenize("\n" + step.strip()) for step in steps]
-    link, target = answer_tokens(inspector, connector, answer.strip())
+
+
+def _full_spans(
+    inspector: Inspector, texts: Sequence[str], connector: str, answer: str
+) -> tuple[list[SpanEntropy], list[int]]:
+    segments = [inspector.tokenize(text) for text in texts]
+    link, target = answer_tokens(inspector.tokenize, connector, answer)
     fed, last = [*link, *target[:-1]], len(target)
     if isinstance(inspector, BranchingInspector):
         logits = inspector.branches(segments, fed, last)
     else:
         prefixes = itertools.accumulate(segments, lambda read, step: [*read, *step])
         logits = np.stack([inspector.logits([*ids, *fed], last) for ids in prefixes])
-    return trajectory_of_spans(
-        [answer_entropy_of_span(rows, target) for rows in logits],
-        which=which,
-        connector=connector,
-        answer=answer,
-        step_tokens=[len(segment) for segment in segments[1:]],
-        leak_step=leak_step(steps, answer),
-    )
+    spans = [answer_entropy_of_span(rows, target) for rows in logits]
+    return spans, [len(segment) for segment in segments[1:]]
 
 
-def answer_tokens(inspector: Inspector, connector: str, answer: str) -> tuple[list[int], list[int]]:
+def _listed_spans(
+    inspector: ListingInspector,
+    texts: Sequence[str],
+    connector: str,
+    answer: str,
+    estimate: SpanMode,
+) -> tuple[list[SpanEntropy], list[int]]:
+    rows, target, lengths = inspector.answer_lists(texts, connector, answer)
+    spans = [answer_entropy_of_span(one, target, mode=estimate) for one in rows]
+    if not all(np.isfinite(span.mean) for span in spans):
+        raise ConfigurationError(
+            f"the estimate {estimate!r} is infinite: the lists leave mass over for a vocabulary "
+            "of unknown size. Give the vocabulary size, or take the estimate 'lump'"
+        )
+    return spans, list(lengths)
+
+
+def answer_tokens(
+    tokenize: Callable[[str], list[int]], connector: str, answer: str
+) -> tuple[list[int], list[int]]:
     """Tokens of the connector, and of the answer as it is written after the connector.
 
     Where a token would reach over the border, the connector's last space goes to the answer. A
@@ -194,7 +214,7 @@ def answer_tokens(inspector: Inspector, connector: str, answer: str) -> tuple[li
         InputError: the connector has no token of its own.
     """
     for link, tail in ((connector, answer), (connector.rstrip(), f" {answer}")):
-        alone, whole = inspector.tokenize(link), inspector.tokenize(link + tail)
+        alone, whole = tokenize(link), tokenize(link + tail)
         common = 0
         while common < min(len(alone), len(whole)) and alone[common] == whole[common]:
             common += 1

@@ -63,7 +63,8 @@ def token_measures(traces: Traces, vocab_size: int = 0, lam: float = 1.0) -> Tok
         ``TokenMeasures``.
 
     Raises:
-        InputError: the listed probabilities of a token exceed 1; names trace and step.
+        InputError: the listed probabilities of a token exceed 1; names trace and step. Or a token
+            lists more alternatives than the vocabulary has entries.
 
     Example:
         >>> from entropilot.traces.table import empty_traces
@@ -75,6 +76,12 @@ def token_measures(traces: Traces, vocab_size: int = 0, lam: float = 1.0) -> Tok
     if not lam >= 0:
         raise ConfigurationError(f"lam is {lam}; the weight of the entropy is a number >= 0")
     tokens = traces.tokens
+    most = int(tokens.n_top.max(initial=0))
+    if 0 < vocab_size < most:
+        raise InputError(
+            f"a token lists {most} alternatives, more than the vocabulary of {vocab_size}; give "
+            "the model's own size, or 0 where it is unknown"
+        )
     lists = (tokens.offsets, tokens.top_piece, tokens.top_logprob, tokens.n_top)
     signal = sequence_signal(*lists)
     bounds = sequence_bounds(*lists, vocab_size=vocab_size)
@@ -179,32 +186,44 @@ def truncate_top_k(traces: Traces, k: int) -> Traces:
 
 
 def common_k(*logs: Traces, force: bool = False) -> int:
-    """The k that all tokens of the given logs share, so that their entropies may be compared.
+    """The k at which all traces of the given logs were listed, so that entropies may be compared.
+
+    The k of a trace is that of its longest list: alternatives of equal text are one entry, so some
+    lists are shorter than what was asked for.
 
     Args:
-        logs: tokens without lists are left out.
+        logs: traces without lists are left out.
         force: return the largest k in place of an error when they differ.
 
     Returns:
         k, or 0 when no token has a list.
 
     Raises:
-        InputError: lists of different length; names the two and the mend.
+        InputError: traces of different k; names the two and the mend.
 
     Example:
         >>> from entropilot.traces.table import empty_traces
         >>> common_k(empty_traces())
         0
     """
-    lengths = [log.tokens.n_top[log.tokens.n_top > 0] for log in logs]
-    present = [(int(n.min()), int(n.max())) for n in lengths if len(n)]
-    if not present:
+    longest = [_longest_lists(log) for log in logs]
+    present = np.concatenate([k[k > 0] for k in longest]) if longest else np.zeros(0, np.int64)
+    if not len(present):
         return 0
-    low, high = min(low for low, _ in present), max(high for _, high in present)
+    low, high = int(present.min()), int(present.max())
     if low != high and not force:
         raise InputError(
-            f"tokens list between {low} and {high} alternatives; entropies of top-k lists are "
+            f"traces list between {low} and {high} alternatives; entropies of top-k lists are "
             f"comparable only at one k, because H <= ln k. Cut all to the smallest with "
             f"truncate_top_k(traces, {low}), or pass force=True"
         )
     return high
+
+
+def _longest_lists(log: Traces) -> NDArray[np.int64]:
+    """[n] entries of the longest list of each trace; 0 for a trace without tokens."""
+    longest = np.zeros(len(log), dtype=np.int64)
+    filled = np.flatnonzero(log.tokens.lengths)
+    if len(filled):
+        longest[filled] = np.maximum.reduceat(log.tokens.n_top, log.tokens.offsets[filled])
+    return longest

@@ -24,7 +24,7 @@ from entropilot.traces.reading.options import ReadReport, Skipped
 from entropilot.traces.summary import HISTOGRAM_BINS, Summary, SummarySettings, canonical_summary
 from entropilot.traces.table import Steps, Tokens, Traces, Vocabulary
 
-FORMAT: Final = "entropilot summary 1"
+FORMAT: Final = "entropilot summary 2"
 _UNREADABLE: Final = (
     ValueError,
     KeyError,

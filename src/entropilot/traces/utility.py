@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import ConfigurationError, InputError, unknown_name
-from entropilot.information import entropy_topk, token_statistics
+from entropilot.information import TopK, entropy_topk, token_statistics
 
 Floats = NDArray[np.float64]
 Which = Literal["gold", "own"]
@@ -58,12 +58,13 @@ def answer_entropy_of_span(
 
     Args:
         distributions: logits [M, V], or a pair (ids [M, K], log-probabilities [M, K]) of the K most
-            likely tokens; empty slots hold id -1 and -inf.
+            likely tokens, or a ``TopK`` of M rows, which also says where a server has appended the
+            answer's own token; empty slots hold id -1 and -inf.
         targets: [M] ids of the answer's tokens.
         mode: "full" for logits. For truncated lists "lump" (the rest is one more token), "bounds"
             (the middle of what is possible) or "renormalise", which is biased down most where the
             answer is unsettled.
-        vocab_size: V, for the upper bound of truncated lists; 0 = unknown.
+        vocab_size: V, for the upper bound of truncated lists; 0 = unknown. A ``TopK`` has its own.
 
     Returns:
         Mean, positions, NLL and bounds. In mode "bounds" an infinite upper end makes the mean
@@ -82,6 +83,10 @@ def answer_entropy_of_span(
     """
     if mode not in _SPAN_MODES:
         raise ConfigurationError(unknown_name("mode", mode, _SPAN_MODES))
+    n_top = None
+    if isinstance(distributions, TopK):
+        vocab_size, n_top = distributions.vocab_size or vocab_size, distributions.n_top
+        distributions = (distributions.ids, distributions.logprobs)
     truncated = isinstance(distributions, tuple)
     if truncated is (mode == "full"):
         kind = "truncated lists" if truncated else "logits"
@@ -103,8 +108,10 @@ def answer_entropy_of_span(
         mean = float(tokens.mean())
         return SpanEntropy(mean, tokens, nll, mean, mean)
     ids, logprobs = (np.asarray(part) for part in distributions)
-    low, high = entropy_topk(logprobs, "bounds", vocab_size)
-    tokens = (low + high) / 2 if mode == "bounds" else np.asarray(entropy_topk(logprobs, mode))
+    low, high = entropy_topk(logprobs, "bounds", vocab_size, n_top)
+    tokens = (low + high) / 2
+    if mode != "bounds":
+        tokens = np.asarray(entropy_topk(logprobs, mode, vocab_size, n_top))
     listed = ids == y[:, None]
     taken = np.where(listed.any(-1), np.max(np.where(listed, logprobs, -np.inf), -1), np.nan)
     means = (float(tokens.mean()), -float(taken.mean()), float(low.mean()), float(high.mean()))

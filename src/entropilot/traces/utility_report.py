@@ -50,6 +50,23 @@ class GroupReport:
         return next(found, None)
 
 
+def check_comparable(trajectories: Sequence[Trajectory]) -> None:
+    """Refuse trajectories of different answer modes or connectors: their levels differ by that.
+
+    Raises:
+        InputError: they are mixed; both kinds are named.
+
+    Example:
+        >>> check_comparable([])
+    """
+    kinds = {(t.which, t.connector) for t in trajectories}
+    if len(kinds) > 1:
+        raise InputError(
+            f"the trajectories mix answer modes or connectors: {sorted(kinds)}; "
+            "a report compares chains that were measured the same way"
+        )
+
+
 def group_report(
     trajectories: Sequence[Trajectory],
     right: ArrayLike,
@@ -97,12 +114,7 @@ def group_report(
         raise InputError(
             f"{len(trajectories)} trajectories have {len(labels)} labels; give one for each"
         )
-    kinds = {(t.which, t.connector) for t in trajectories}
-    if len(kinds) > 1:
-        raise InputError(
-            f"the trajectories mix answer modes or connectors: {sorted(kinds)}; "
-            "a report compares chains that were measured the same way"
-        )
+    check_comparable(trajectories)
     problems = np.arange(len(labels)) if problem is None else np.asarray(problem)
     names = np.array(["all"] * len(labels) if category is None else list(category))
     found = [summarise_trajectory(t) for t in trajectories]

@@ -84,6 +84,7 @@ SEEDS: list[dict[str, Any]] = [
             "id": "s",
             "output_token_logprobs": [[-1, 3, "a"]],
             "output_top_logprobs": [[[-1, 3, "a"]]],
+            "input_token_logprobs": [[None, 3, "a"]],
         },
     },
     {
@@ -95,6 +96,47 @@ SEEDS: list[dict[str, Any]] = [
         "object": "chat.completion.chunk",
         "choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": None}],
     },
+    {
+        "id": "y",
+        "object": "text_completion",
+        "choices": [
+            {
+                "index": 0,
+                "text": "a",
+                "logprobs": {
+                    "tokens": ["a"],
+                    "token_logprobs": [None],
+                    "top_logprobs": [{"a": -1}],
+                },
+                "finish_reason": None,
+            }
+        ],
+        "usage": {"prompt_tokens": 1},
+    },
+    {"content": "a", "stop": False, "completion_probabilities": [{**TOKEN, "top_logprobs": []}]},
+    {
+        "index": 1,
+        "token": {"id": 1, "text": "a", "logprob": -1},
+        "top_tokens": [{"id": 1, "text": "a", "logprob": -1}],
+        "generated_text": "a",
+        "details": {"finish_reason": "length"},
+    },
+    {
+        "generated_text": "a",
+        "details": {
+            "tokens": [{"id": 1, "text": "a", "logprob": -1}],
+            "top_tokens": [[{"id": 1, "text": "a", "logprob": -1}]],
+        },
+    },
+    {
+        "choices": [{"message": {"content": "a"}, "logprobs": None}],
+        "prompt_token_ids": [5, 1],
+        "prompt_logprobs": [
+            None,
+            {"1": {"logprob": -1, "rank": 1, "decoded_token": "a"}},
+        ],
+    },
+    {"model": "g", "message": {"content": "a"}, "done": False, "logprobs": [TOKEN]},
     {"model": "g", "response": "a", "done": True, "logprobs": [TOKEN]},
     {"prompt": ["a"], "completion": ["b"], "reward": [1.0]},
     {"input": "q", "output": "a", "score": 1.0, "gts": "b", "step": 1},
@@ -124,9 +166,9 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
-def outcome(source: Any) -> str:
+def outcome(source: Any, part: str = "completion") -> str:
     try:
-        n = sum(len(batch.traces) for batch in _load(source, ReadOptions()))
+        n = sum(len(batch.traces) for batch in _load(source, ReadOptions(part=part)))
     except EntropilotError:
         return "error"
     return "traces" if n else "nothing"
@@ -144,6 +186,7 @@ def test_odd_values_anywhere(monkeypatch: pytest.MonkeyPatch, way: int) -> None:
             item = replaced(item, path, rng.choice(ODD))
         seen.add(outcome(json.dumps(item).encode()))
         seen.add(outcome(item))
+        outcome(item, "prompt")
     assert {"traces", "nothing"} <= seen
 
 

@@ -19,6 +19,7 @@ from entropilot.traces.reading.columns import (
     put_rows,
     settle,
 )
+from entropilot.traces.reading.final_answer import final_answer
 from entropilot.traces.reading.interning import GrowingVocabulary
 from entropilot.traces.reading.options import MAX_EXAMPLES, ReadReport, Skipped
 from entropilot.traces.table import ROW_SCHEMA, Traces, ragged_offsets, trace_rows
@@ -91,13 +92,15 @@ class Record:
     row: dict[str, Any]  # some columns of ROW_SCHEMA
     tokens: TokenLists | Scanned | None = None
     k: int = 0  # alternatives that the request asked for; 0 = not known
+    has_scored_prompt: bool = False  # the prompt has log-probabilities, the completion none
 
 
 class TraceBuilder:
     """Collects records into one batch after another; the vocabulary lives on between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, find_answers: bool = True) -> None:
         self.vocabulary = GrowingVocabulary()
+        self._find_answers = find_answers
         self.columns = GrowingColumns()
         self._ids: set[int] = set()
         self._start_batch()
@@ -110,7 +113,7 @@ class TraceBuilder:
         self._skipped: list[Skipped] = []
         self._counts = dict.fromkeys(
             ("files", "bytes_read", "lines", "skipped_lines", "duplicate_ids", "invalid_utf8",
-             "without_logprobs"), 0
+             "without_logprobs", "prompt_only"), 0
         )  # fmt: skip
         if (
             len(self.vocabulary) > MAX_VOCABULARY
@@ -165,10 +168,14 @@ class TraceBuilder:
                 whole = b"".join(self.vocabulary.snapshot().pieces(pieces))
                 record.row["text"] = whole.decode("utf-8", "replace")
             first += length
+            text = record.row.get("text")
+            if self._find_answers and text and record.row.get("answer") is None:
+                record.row["answer"] = final_answer(text)
             self._lengths.append(length)
             for name, values in self._rows.items():
                 values.append(record.row.get(name))
             self._counts["without_logprobs"] += length == 0 and bool(record.row.get("text"))
+            self._counts["prompt_only"] += length == 0 and record.has_scored_prompt
             self._note_id(record.row.get("id"))
         self._formats[format_name] = self._formats.get(format_name, 0) + len(records)
 

@@ -85,12 +85,13 @@ class ByteStream:
         if self.produced > limit:
             raise LimitError(
                 f"{self.name} unfolds to more than {limit} bytes. If you trust it, raise "
-                "max_decompressed_bytes"
+                "--max-decompressed, in Python max_decompressed_bytes"
             )
         if self.produced > RATIO_GRACE and self.produced > ratio * max(self._counted.consumed, 1):
             raise LimitError(
                 f"{self.name} unfolds to {self.produced} bytes from {self._counted.consumed}, more "
-                f"than {ratio:g} to 1, as a decompression bomb. If you trust it, raise max_ratio"
+                f"than {ratio:g} to 1, as a decompression bomb. If you trust it, unpack it "
+                "first, or raise max_ratio"
             )
 
     def close(self) -> None:

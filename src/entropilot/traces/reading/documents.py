@@ -11,10 +11,8 @@ import numpy as np
 from entropilot.errors import EntropilotError, InputError, LimitError
 from entropilot.traces.reading.builder import Record, Scanned, TraceBuilder
 from entropilot.traces.reading.decoding import decode, is_complete, items
-from entropilot.traces.reading.dialects.detect import detect
-from entropilot.traces.reading.dialects.openai import read_choices
-from entropilot.traces.reading.dialects.stream import NAME as STREAMED
-from entropilot.traces.reading.dialects.stream import OpenStream, is_chunk
+from entropilot.traces.reading.dialects.detect import read_object
+from entropilot.traces.reading.dialects.stream import OpenStream, Stream, is_event, stream_of
 from entropilot.traces.reading.line_scanner import LineScanner
 from entropilot.traces.reading.lines import BOM, SLACK, Block
 from entropilot.traces.reading.options import Batch, ReadOptions, Skipped
@@ -24,6 +22,7 @@ MIN_FAST = 256  # bytes; a shorter line has nothing to scan
 FAST_AFTER = (
     4 << 20
 )  # bytes of input; less is read sooner than the scanner is compiled the first time
+EVENT_FIELDS = (b"event:", b"retry:", b"id:", b": ")  # of server-sent events, beside data
 _BLANK = b" \t\r\n"
 
 
@@ -32,7 +31,7 @@ class DocumentReader:
 
     def __init__(self, options: ReadOptions) -> None:
         self.options = options
-        self.builder = TraceBuilder()
+        self.builder = TraceBuilder(find_answers=options.part == "completion")
         self._scanner = LineScanner(self.builder)
         self._seen = 0  # bytes of text so far
         self._streams: dict[str, OpenStream] = {}
@@ -48,21 +47,25 @@ class DocumentReader:
         """Whether enough was read for a batch."""
         return self.builder.bytes_read >= self.options.batch_bytes // 2
 
-    def _chunk(self, chunk: Any, file: str, line: int) -> None:
-        """Keep a chunk of a streamed answer until its file ends."""
-        name = str(chunk.get("id"))
-        if name not in self._streams and len(self._streams) >= MAX_STREAMS:
+    def _part(self, part: Any, stream: Stream, key: str, file: str, line: int) -> None:
+        """Keep a part of a streamed answer until its last one, or until the file ends."""
+        if key not in self._streams and len(self._streams) >= MAX_STREAMS:
             self._close_stream(next(iter(self._streams)))
-        self._streams.setdefault(name, OpenStream(file, line)).add(chunk)
+        opened = self._streams.setdefault(key, OpenStream(stream, file, line))
+        opened.parts.append(part)
+        if stream.is_last(part):
+            self._close_stream(key)
 
-    def _close_stream(self, name: str) -> None:
-        stream = self._streams.pop(name)
-        if stream.choices:
-            try:
-                records = read_choices(stream.completion(), [], self.options, {})
-                self.add(records, STREAMED, stream.file, stream.line)
-            except InputError as error:
-                self.skip(stream.file, stream.line, error)
+    def _close_stream(self, key: str) -> None:
+        opened = self._streams.pop(key)
+        whole = opened.stream.join(opened.parts)
+        if whole.get("choices") == []:
+            return
+        try:
+            _, records = read_object(whole, self.options, {})
+            self.add(records, opened.stream.name, opened.file, opened.line)
+        except InputError as error:
+            self.skip(opened.file, opened.line, error)
 
     def end_file(self) -> None:
         """A file ends here: answers that were streamed into it are whole."""
@@ -118,13 +121,14 @@ class DocumentReader:
             return False
         value, lists = scanned
         try:
-            dialect, inner, outer = detect(value)
-            records = dialect.read(inner, outer, self.options, lists)
+            if stream_of(value, self._streams) is not None:
+                raise InputError("parts are joined the ordinary way")
+            name, records = read_object(value, self.options, lists)
             if [r.tokens for r in records if isinstance(r.tokens, Scanned)] == [*lists.values()]:
-                self.add(records, dialect.name + suffix, file, line)
+                self.add(records, name + suffix, file, line)
                 return True
         except InputError:
-            pass  # the ordinary way says what is wrong
+            pass  # the ordinary way joins parts, and says what is wrong
         columns.n = row
         columns.counts[:] = counts
         return False
@@ -152,6 +156,8 @@ class DocumentReader:
             text = text[5:].strip(_BLANK)
             if text == b"[DONE]":
                 return
+        elif text.startswith(EVENT_FIELDS):
+            return
         if text[:1] == b"[" and (parts := items(text)) is not None:
             for part in parts:
                 padded = np.frombuffer(part + bytes(SLACK), np.uint8)
@@ -175,13 +181,14 @@ class DocumentReader:
             for part in value:
                 self.value(part, file, line, suffix)
             return
-        if is_chunk(value):
-            self._chunk(value, file, line)
+        if (found := stream_of(value, self._streams)) is not None:
+            self._part(value, *found, file, line)
+            return
+        if is_event(value):
             return
         try:
-            dialect, inner, outer = detect(value)
-            records = dialect.read(inner, outer, self.options, {})
-            self.add(records, dialect.name + suffix, file, line)
+            name, records = read_object(value, self.options, {})
+            self.add(records, name + suffix, file, line)
         except InputError as error:
             self.skip(file, line, error)
 

@@ -17,8 +17,10 @@ MISSING_LOGPROBS: Final = (
     "carry no log-probabilities, so nothing can be said of their tokens. Ask the server for them: "
     "logprobs=True, top_logprobs=20 (chat completions), logprobs=20 (completions, vLLM), "
     "n_probs=20 (llama.cpp), logprobs=true with top_logprobs=20 (Ollama), return_logprob=True with "
-    "top_logprobs_num=20 (SGLang). Reasoning models and some frameworks drop the field; "
-    "answer-level entropy over several samples of a problem still works without it"
+    "top_logprobs_num=20 (SGLang), details=true with top_n_tokens=5 (TGI), openai_logprobs=True "
+    "with openai_top_logprobs=20 (pydantic-ai), bind(logprobs=True, top_logprobs=20) (LangChain). "
+    "Reasoning models and some frameworks drop the field; answer-level entropy over several "
+    "samples of a problem still works without it"
 )
 
 
@@ -32,6 +34,8 @@ class ReadOptions:
         max_line_bytes: longest line, or whole JSON document, that is read into memory.
         max_decompressed_bytes: largest size to which one compressed file may unfold.
         max_ratio: largest decompressed / compressed size, checked once 64 MiB have come out.
+        part: "completion", or "prompt": the tokens handed in, where the log scores them, as vLLM's
+            prompt_logprobs do.
         logprob_space: "raw" or "sampling" overrides what the log says of its log-probabilities.
         label_field: dotted path of the right-or-wrong label, for example ``"x_correct"``.
         reward_field, reference_field, answer_field, group_field, prompt_field: likewise. None tries
@@ -47,6 +51,7 @@ class ReadOptions:
     max_line_bytes: int = 1 << 30
     max_decompressed_bytes: int = 1 << 38
     max_ratio: float = 1000.0
+    part: str = "completion"
     logprob_space: str | None = None
     label_field: str | None = None
     reward_field: str | None = None
@@ -60,6 +65,11 @@ class ReadOptions:
             raise ConfigurationError(
                 f"logprob_space is {self.logprob_space!r}; it is 'raw' (of the model itself), "
                 "'sampling' (after temperature and truncation) or None (what the log says)"
+            )
+        if self.part not in ("completion", "prompt"):
+            raise ConfigurationError(
+                f"part is {self.part!r}; it is 'completion' (what the model wrote) or 'prompt' "
+                "(what it was given)"
             )
         for name in ("batch_bytes", "max_line_bytes", "max_decompressed_bytes", "max_ratio"):
             if getattr(self, name) <= 0:
@@ -110,6 +120,7 @@ class ReadReport:
     duplicate_ids: int = 0
     invalid_utf8: int = 0  # lines in which bytes that are not UTF-8 became U+FFFD
     without_logprobs: int = 0  # traces with a text and no log-probabilities
+    prompt_only: int = 0  # traces whose prompt alone has log-probabilities
 
     def __add__(self, other: ReadReport) -> ReadReport:
         formats = dict(self.formats)
@@ -123,6 +134,20 @@ class ReadReport:
         return ReadReport(
             formats=formats, skipped=(self.skipped + other.skipped)[:MAX_EXAMPLES], **counts
         )
+
+    def found(self) -> str:
+        """What was read, and in which formats, as a sentence.
+
+        Example:
+            >>> ReadReport(files=1, traces=2, tokens=7, formats={"OpenAI completions": 2}).found()
+            'Read 2 traces, 7 tokens, from 1 file: OpenAI completions.'
+        """
+        names = list(self.formats)
+        if len(names) > 1:
+            names = [f"{n} of {name}" for name, n in self.formats.items()]
+        parts = [_count(self.traces, "trace"), _count(self.tokens, "token")]
+        origin = f", from {_count(self.files, 'file')}" if self.files else ""
+        return f"Read {', '.join(parts)}{origin}: {', '.join(names) or 'no known format'}."
 
     def sentences(self) -> tuple[str, ...]:
         """What a reader of a report must know, each a full sentence; nothing when all went well.
@@ -140,7 +165,13 @@ class ReadReport:
                 f"{_count(self.skipped_lines, 'line')} could not be read; the first: "
                 f"{self.skipped[0]}."
             )
-        if self.without_logprobs:
+        if self.prompt_only:
+            found.append(
+                f"{self.prompt_only} of {_count(self.traces, 'trace')} carry log-probabilities of "
+                "their prompt and none of their completion. To measure the prompts, read with "
+                "--part prompt, in Python ReadOptions(part='prompt')."
+            )
+        if self.without_logprobs > self.prompt_only:
             found.append(
                 f"{self.without_logprobs} of {_count(self.traces, 'trace')} {MISSING_LOGPROBS}."
             )

@@ -8,6 +8,8 @@ from typing import Final
 
 from entropilot.errors import ConfigurationError, InputError
 from entropilot.traces.reading.compressed import GZIP, ZSTD
+from entropilot.traces.reading.decoding import decode
+from entropilot.traces.reading.dialects.stream import stream_of
 from entropilot.traces.reading.options import Shard
 
 _BLOCK: Final = 1 << 20
@@ -17,8 +19,8 @@ def plan_shards(paths: str | Path | Iterable[str | Path], n_bytes: int) -> list[
     r"""Shards of about ``n_bytes``, each of whole lines; the same for the same files.
 
     Read one after another they give the traces of the whole. Compressed files, JSON documents,
-    Parquet and safetensors are one shard each, whatever their size. Ids are compared, and chunks of
-    streamed answers joined, within a shard only.
+    Parquet, safetensors and streamed answers are one shard each, whatever their size. Ids are
+    compared within a shard only.
 
     Args:
         paths: files.
@@ -71,9 +73,15 @@ def _cut(path: Path, n_bytes: int) -> list[Shard]:
 
 
 def _is_lines(path: Path, head: bytes) -> bool:
-    """Whether a file that begins so is JSON, one object a line."""
+    """Whether a file that begins so is JSON, one whole answer a line."""
     if path.suffix in (".parquet", ".safetensors") or head.startswith((GZIP, ZSTD, b"PAR1")):
         return False
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     first, found, _ = text.partition(b"\n")
-    return text.startswith(b"{") and (not found or first.rstrip().endswith(b"}"))
+    if not text.startswith(b"{") or (found and not first.rstrip().endswith(b"}")):
+        return False
+    try:
+        value, _ = decode(first)
+    except InputError:
+        return True
+    return stream_of(value, ()) is None

@@ -11,7 +11,16 @@ from typing import Any, Final, NamedTuple
 
 from entropilot.errors import FormatError
 from entropilot.traces.reading.builder import Record
-from entropilot.traces.reading.dialects import llamacpp, openai, rollouts, servers, vllm
+from entropilot.traces.reading.dialects import (
+    frameworks,
+    llamacpp,
+    openai,
+    prompts,
+    rollouts,
+    servers,
+    tgi,
+    vllm,
+)
 from entropilot.traces.reading.dialects.fields import Contexts
 from entropilot.traces.reading.options import ReadOptions
 
@@ -56,6 +65,9 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     Dialect("llama.cpp completions", llamacpp.is_native, llamacpp.read_native),
     Dialect("Ollama answers", servers.is_ollama, servers.read_ollama),
     Dialect("SGLang answers", servers.is_sglang, servers.read_sglang),
+    Dialect("TGI answers", tgi.is_tgi, tgi.read_tgi),
+    Dialect("LangChain messages", frameworks.is_langchain, frameworks.read_message),
+    Dialect("pydantic-ai messages", frameworks.is_pydantic_ai, frameworks.read_message),
     Dialect("TRL completions", rollouts.is_trl, rollouts.read_trl),
     Dialect("verl rollouts", rollouts.is_verl, rollouts.read_verl),
 )
@@ -86,6 +98,24 @@ def detect(item: Any) -> tuple[Dialect, Mapping[str, Any], list[Mapping[str, Any
         outer.insert(0, inner)
         inner = wrapped[0]
     raise FormatError(_unknown(item))
+
+
+def read_object(
+    item: Any, options: ReadOptions, scanned: openai.ScannedLists
+) -> tuple[str, list[Record]]:
+    """The format of an object of a log, and its traces: completions, or prompts if asked for.
+
+    Raises:
+        FormatError: no dialect is known for it, or it is damaged.
+    """
+    dialect, inner, outer = detect(item)
+    if options.part == "prompt":
+        return f"{dialect.name}, prompts", prompts.read_prompts(inner, outer, options)
+    records = dialect.read(inner, outer, options, scanned)
+    if all(record.tokens is None for record in records) and prompts.has_prompt(inner):
+        for record in records:
+            record.has_scored_prompt = True
+    return dialect.name, records
 
 
 def _unknown(item: Any) -> str:

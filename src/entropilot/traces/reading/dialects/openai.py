@@ -57,7 +57,24 @@ def content_tokens(content: Any, scanned: ScannedLists, where: str) -> TokenList
     return tokens
 
 
-def legacy_tokens(logprobs: Mapping[str, Any], where: str) -> TokenLists | None:
+def echoed(body: Mapping[str, Any], choice: Mapping[str, Any]) -> int:
+    """How many tokens of a completion repeat its prompt (``echo=True``); 0 where it can't be told.
+
+    The first token of a prompt has no log-probability, and ``usage`` counts the tokens of both.
+    """
+    logprobs, usage = choice.get("logprobs"), body.get("usage")
+    if not isinstance(logprobs, Mapping) or not isinstance(usage, Mapping):
+        return 0
+    own, n = logprobs.get("token_logprobs"), usage.get("prompt_tokens")
+    if not isinstance(own, list) or not own or own[0] is not None or not isinstance(n, int):
+        return 0
+    alone = isinstance(body.get("choices"), list) and len(body["choices"]) == 1
+    return n if alone and 0 < n <= len(own) else 0
+
+
+def legacy_tokens(
+    logprobs: Mapping[str, Any], where: str, part: slice = slice(None)
+) -> TokenLists | None:
     """Tokens of {tokens, token_logprobs, top_logprobs: list of {string: log-prob}}."""
     texts, own = logprobs.get("tokens"), logprobs.get("token_logprobs")
     top = logprobs.get("top_logprobs")
@@ -69,7 +86,8 @@ def legacy_tokens(logprobs: Mapping[str, Any], where: str) -> TokenLists | None:
         if values is not None and (not isinstance(values, list) or len(values) != len(texts)):
             raise FormatError(f"{where}.{name} needs one entry for each of the {len(texts)} tokens")
     tokens = TokenLists()
-    for t, text in enumerate(texts):
+    for t in range(*part.indices(len(texts))):
+        text = texts[t]
         listed = top[t] if top is not None and top[t] is not None else {}
         if not isinstance(listed, Mapping):
             raise FormatError(f"{where}.top_logprobs[{t}] is not an object of text and log-prob")
@@ -122,7 +140,7 @@ def read_choices(
             raise FormatError(f"{where} is a {type(choice).__name__}; an object is expected")
         contexts = [choice, body, *outer]
         row = labels(contexts, options, i, n)
-        name = _identity(body, outer)
+        name = identity(body, outer)
         row["id"] = name if n == 1 or name is None else f"{name}/{i}"
         if n > 1 and name is not None:
             row.setdefault("group", name)
@@ -137,6 +155,14 @@ def read_choices(
         ):
             row[column] = value if isinstance(value, str) else None
         tokens = choice_tokens(choice, scanned, where)
+        if isinstance(tokens, TokenLists) and (n_prompt := echoed(body, choice)):
+            own = slice(n_prompt, None)
+            tokens = (
+                legacy_tokens(choice["logprobs"], f"{where}.logprobs", own)
+                if (n_prompt < len(choice["logprobs"]["token_logprobs"]))
+                else None
+            )
+            row["text"] = None  # that of the remaining tokens
         records.append(Record(row, tokens, requested_k(contexts)))
     return records
 
@@ -156,7 +182,8 @@ def read_bare(
     return read_choices({"choices": [{"logprobs": item}]}, [item, *outer], options, scanned)
 
 
-def _identity(body: Mapping[str, Any], outer: Contexts) -> str | None:
+def identity(body: Mapping[str, Any], outer: Contexts) -> str | None:
+    """What the log calls the answer: the user's own name first, then the server's."""
     for context in (*reversed(outer), body):  # the outermost name is the user's own
         for name in ("custom_id", "id", "request_id", "uid"):
             value = context.get(name)

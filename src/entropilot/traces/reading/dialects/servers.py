@@ -87,25 +87,28 @@ def read_sglang(
         "text": _text(item["text"]),
         "finish_reason": _text(reason),
     }
-    own, top = meta.get("output_token_logprobs"), meta.get("output_top_logprobs")
-    tokens = None
-    if own is not None:
-        if not isinstance(own, list) or (top is not None and not isinstance(top, list)):
-            raise FormatError(
-                "meta_info.output_token_logprobs is not a list of [log-prob, id, text]"
-            )
-        tokens = TokenLists()
-        for t, triple in enumerate(own):
-            listed = top[t] if top is not None and t < len(top) and top[t] is not None else []
-            if not isinstance(listed, list):
-                raise FormatError(f"meta_info.output_top_logprobs[{t}] is not a list")
-            tokens.add(*_triple(triple), [_triple(other) for other in listed])
-    return [Record(row, tokens, requested_k([item, *outer]))]
+    return [Record(row, sglang_tokens(meta, "output"), requested_k([item, *outer]))]
+
+
+def sglang_tokens(meta: Mapping[str, Any], part: str) -> TokenLists | None:
+    """Tokens of the "output" or the "input" of SGLang's generate; None where it lists none."""
+    own, top = meta.get(f"{part}_token_logprobs"), meta.get(f"{part}_top_logprobs")
+    if own is None:
+        return None
+    if not isinstance(own, list) or (top is not None and not isinstance(top, list)):
+        raise FormatError(f"meta_info.{part}_token_logprobs is not a list of [log-prob, id, text]")
+    tokens = TokenLists()
+    for t, triple in enumerate(own):
+        listed = top[t] if top is not None and t < len(top) and top[t] is not None else []
+        if not isinstance(listed, list):
+            raise FormatError(f"meta_info.{part}_top_logprobs[{t}] is not a list")
+        tokens.add(*_triple(triple), [_triple(other) for other in listed])
+    return tokens
 
 
 def _triple(item: Any) -> tuple[bytes, int, float]:
     if not isinstance(item, list) or len(item) != 3:
-        raise FormatError("an entry of meta_info.output_*_logprobs is not [log-prob, id, text]")
+        raise FormatError("an entry of meta_info.*_logprobs is not [log-prob, id, text]")
     token_id = entries.token_id(item[1], "a token id of meta_info")
     text = item[2]
     piece = entries.text_bytes(text) if isinstance(text, str) else b"token_id:%d" % token_id

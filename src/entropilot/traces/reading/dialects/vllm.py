@@ -59,14 +59,19 @@ def _tokens(output: Mapping[str, Any], where: str) -> TokenLists | None:
         return None
     if not isinstance(ids, list) or not isinstance(steps, list) or len(ids) != len(steps):
         raise FormatError(f"{where}.logprobs needs one entry for each of token_ids")
+    return listed_tokens(ids, steps, f"{where}.logprobs")
+
+
+def listed_tokens(ids: list[Any], steps: list[Any], where: str) -> TokenLists:
+    """Tokens of a list of {id: {logprob, rank, decoded_token}}, of which ``ids`` were taken."""
     tokens = TokenLists()
     for t, (token_id, step) in enumerate(zip(ids, steps, strict=True)):
-        here = f"{where}.logprobs[{t}]"
+        here = f"{where}[{t}]"
         if not isinstance(step, Mapping):
             raise FormatError(
                 f"{here} is a {type(step).__name__}; an object by token id is expected"
             )
-        token_id = entries.token_id(token_id, f"{where}.token_ids[{t}]")
+        token_id = entries.token_id(token_id, f"the id taken at {here}")
         listed = [_entry(key, value, here) for key, value in step.items()]
         listed.sort(key=lambda found: found[1])  # by rank
         if listed and listed[-1][0][1] == token_id and listed[-1][1] > len(listed):
