@@ -286,3 +286,21 @@ def test_the_real_traces_give_the_known_numbers(real_traces: Path) -> None:
     assert (found.n_traces, found.n_tokens, found.n_wrong) == (256, 8247, 202)
     assert found.groups is not None
     assert found.groups.n_all_wrong == 33
+
+
+def test_a_signal_that_ties_flags_nothing_and_says_so() -> None:
+    frame = pl.DataFrame(
+        {
+            "id": ["a", "b", "c"],
+            "group": ["q", "r", "s"],
+            "correct": [None, None, None],
+            "entropy_mean": [0.5, 0.5, 0.5],
+            "n_tokens": [4, 4, 4],
+            "k": [20, 20, 20],
+        }
+    )
+    found = assess(frame)
+    assert found.flagged.height == 0
+    assert found.threshold is None
+    assert any("same mean entropy" in note for note in found.notes)
+    assert found.headline[0].startswith("0 of 3 traces")

@@ -99,6 +99,12 @@ def assess(
     score = np.full(frame.height, np.nan) if name is None else score_of(frame, name)
     groups = groups_of(frame)
     threshold = None if name is None else float(thresholds_at(score, (rate,))[0])
+    if threshold is not None and np.sum(score == threshold) > max(1, len(score) // 2):
+        threshold = None  # a flag on most of the traces tells nothing
+        notes.append(
+            f"Most traces have the same {signal_label(str(name))}, so it flags none of them; "
+            "choose another signal."
+        )
     calibration = calibrate(score, known, wrong, groups, confidence=confidence, seed=seed)
     agreed = agreement(frame)
     flagged = flag_table(

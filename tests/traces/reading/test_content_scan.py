@@ -217,3 +217,16 @@ def test_the_compiled_scanner_is_of_these_sources() -> None:
     reader.scan(text.ctypes.data, text.ctypes.data + 8, "f", 1, "")
     state = reader._scanner._state
     assert state[S_SOURCES // 8] == content_scan._sources()
+
+
+def test_a_line_that_comes_when_the_columns_are_just_full(token: Any, chat: Any) -> None:
+    reader = DocumentReader(ReadOptions(strict=True))
+    columns = reader.builder.columns
+    full = columns.capacity
+    text = json.dumps(chat([token("a", -0.1, [("a", -0.1), ("b", -3.0)])] * 64)).encode()
+    padded = np.frombuffer(text + bytes(16), np.uint8)
+    for line in range(1, full // 64 + 1):
+        assert reader.scan(padded.ctypes.data, padded.ctypes.data + len(text), "f", line, "")
+    assert columns.n == columns.capacity == full
+    assert reader.scan(padded.ctypes.data, padded.ctypes.data + len(text), "f", line + 1, "")
+    assert len(reader.take().traces.tokens) == full + 64

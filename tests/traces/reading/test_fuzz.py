@@ -138,6 +138,12 @@ SEEDS: list[dict[str, Any]] = [
     },
     {"model": "g", "message": {"content": "a"}, "done": False, "logprobs": [TOKEN]},
     {"model": "g", "response": "a", "done": True, "logprobs": [TOKEN]},
+    {"content": "a", "response_metadata": {"logprobs": {"content": [TOKEN]}}},
+    {
+        "kind": "response",
+        "parts": [{"part_kind": "text", "content": "a"}],
+        "provider_details": {"logprobs": [TOKEN]},
+    },
     {"prompt": ["a"], "completion": ["b"], "reward": [1.0]},
     {"input": "q", "output": "a", "score": 1.0, "gts": "b", "step": 1},
 ]

@@ -57,7 +57,7 @@ class LineScanner:
                     status = scan.ODD
             columns.counts[:] = counts
             if status == scan.MORE_ROWS:
-                columns.reserve(2 * (columns.capacity - columns.n))
+                columns.reserve(2 * (columns.capacity - columns.n) + 1)  # also when none is left
             elif status == scan.MORE_VOCABULARY:
                 vocabulary.grow(scan.TEXT_ROOM)
             elif status == scan.WIDER and columns.width < MAX_ALTERNATIVES:
