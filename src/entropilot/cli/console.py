@@ -90,7 +90,7 @@ def fail(message: str, code: int = BAD) -> NoReturn:
 def printable(text: str) -> str:
     r"""Text without control codes, so that it can't move the cursor or recolour a terminal.
 
-    Example:
+    Examples:
         >>> printable("a\x1b[31mb\nc")
         'a�[31mb\nc'
     """

@@ -14,7 +14,7 @@ def label_source(labels: str | None) -> tuple[str | None, Path | None]:
     Returns:
         (field, None), (None, file), or (None, None).
 
-    Example:
+    Examples:
         >>> label_source("evaluation.passed"), label_source("graded.csv")[1].name
         (('evaluation.passed', None), 'graded.csv')
     """

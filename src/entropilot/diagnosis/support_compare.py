@@ -84,7 +84,7 @@ def compare_support(
     Raises:
         InputError: no problem in common, fewer than k samples, or an unknown rule.
 
-    Example:
+    Examples:
         >>> from entropilot.diagnosis.support_samples import support_samples
         >>> def sampled(right):
         ...     return support_samples(pl.DataFrame({"problem": [f"q{i // 4}" for i in range(80)],

@@ -29,7 +29,7 @@ def token_entropies(
     Returns:
         Nats; None where a model has no token entropies.
 
-    Example:
+    Examples:
         >>> frame = pl.DataFrame({"problem": ["a", "b"], "token_entropy": [0.4, 0.6]})
         >>> token_entropies(frame, frame, confidence=0.95, n_resamples=9, seed=0).difference.value
         0.0
@@ -63,7 +63,7 @@ def answer_entropies(
     Returns:
         Nats; None where a model gives no answers at all.
 
-    Example:
+    Examples:
         >>> one = pl.DataFrame({"problem": ["a", "a"], "answer": ["1", "1"]})
         >>> two = pl.DataFrame({"problem": ["a", "a"], "answer": ["1", "2"]})
         >>> found = answer_entropies(one, two, confidence=0.95, n_resamples=9, seed=0)

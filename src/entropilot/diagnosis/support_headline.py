@@ -13,7 +13,7 @@ def support_headline(report: SupportReport) -> tuple[str, ...]:
     Args:
         report: of ``compare_support``.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis.support_compare import compare_support
         >>> from entropilot.diagnosis.support_samples import support_samples
@@ -61,7 +61,7 @@ def missing_sentences(names: Sequence[str], where: str, most: int = 5) -> str:
         where: "base" or "new".
         most: ids that are listed.
 
-    Example:
+    Examples:
         >>> missing_sentences(["a", "b"], "new")
         "2 problems are missing in the new run and are left out: 'a', 'b'."
     """

@@ -76,7 +76,7 @@ def support_samples(
         InputError: no problem is named, no sample is labelled, or a sample occurs twice.
         FormatError: nothing could be read.
 
-    Example:
+    Examples:
         >>> table = pl.DataFrame({"problem": ["a", "a"], "correct": [True, False]})
         >>> support_samples(table).frame["sample"].to_list()
         ['0', '1']

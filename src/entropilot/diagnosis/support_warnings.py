@@ -36,7 +36,7 @@ def support_warnings(
     Returns:
         Full sentences; empty when nothing is odd.
 
-    Example:
+    Examples:
         >>> from entropilot.diagnosis.support_samples import support_samples
         >>> table = pl.DataFrame({"problem": [f"q{i}" for i in range(20)], "correct": [True] * 20})
         >>> cold, warm = (table.with_columns(temperature=t) for t in (0.6, 1.0))

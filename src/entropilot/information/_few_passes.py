@@ -30,7 +30,7 @@ def rate_with_few_below(a: NDArray[np.int64], n: NDArray[np.int64], tail: float)
     Returns:
         [m] rates; relative error below 1e-12 up to n / 2 passes, below 1e-9 above.
 
-    Example:
+    Examples:
         >>> rate_with_few_below(np.array([1]), np.array([10]), 0.05).round(6).tolist()
         [0.258866]
     """

@@ -26,7 +26,7 @@ def resampled_means(
     Returns:
         [R].
 
-    Example:
+    Examples:
         >>> means = resampled_means(np.array([0.0, 1.0]), 1000, np.random.default_rng(0))
         >>> sorted(set(means.tolist()))
         [0.0, 0.5, 1.0]

@@ -42,7 +42,7 @@ def answer_entropy(
     Raises:
         InputError: for another shape, or an unknown correction.
 
-    Example:
+    Examples:
         >>> answer_entropy([["7", "7", "7", "7"], ["7", "8", "NA", "7"]]).round(3).tolist()
         [0.0, 1.04]
     """
@@ -81,7 +81,7 @@ def answer_entropy_of_groups(
     Raises:
         InputError: for lengths that differ, negative numbers, or an unknown correction.
 
-    Example:
+    Examples:
         >>> answer_entropy_of_groups([0, 0, 1], [5, 6, 5]).round(4).tolist()
         [0.6931, 0.0]
     """
@@ -153,7 +153,7 @@ def majority_at_k(
     Raises:
         InputError: for k outside 1..N, or shapes that do not fit.
 
-    Example:
+    Examples:
         >>> majority_at_k([["7", "7", "8"], ["1", "2", "3"]], ["7", "3"], 3).round(3).tolist()
         [1.0, 0.333]
     """
@@ -216,7 +216,7 @@ def token_entropy_mean(entropy: Array, mask: Array) -> float:
     Raises:
         InputError: for shapes that differ.
 
-    Example:
+    Examples:
         >>> token_entropy_mean([[1.0, 3.0], [4.0, 9.0]], [[True, True], [True, False]])
         3.0
     """

@@ -69,7 +69,7 @@ def exchange_test(
     Raises:
         InputError: for bad counts, or problem lists of different length.
 
-    Example:
+    Examples:
         >>> hit = lambda c, n: (c > 0, c == 0)
         >>> found = exchange_test([1] * 12, 4, [0] * 12, 4, hit)
         >>> found.shrunk, found.p_shrunk < 0.01, found.p_expanded

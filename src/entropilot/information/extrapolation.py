@@ -58,7 +58,7 @@ def pass_at_k_extrapolated(
         InputError: when all samples are right, or all wrong, or there is one a problem: the data
             then say nothing of the shape.
 
-    Example:
+    Examples:
         >>> found = pass_at_k_extrapolated(8, [0, 0, 1, 2, 5, 8], [8, 64], n_resamples=20)
         >>> bool(found.mean[0] < found.mean[1] < 1)
         True

@@ -89,7 +89,7 @@ def fit_instances(
         InputError: for shapes that do not fit, no usable instance, or a loss that explains less
             than 30 % of the variance of log(-log rate).
 
-    Example:
+    Examples:
         >>> rates = [[0.1, 0.0], [0.3, 0.0], [0.5, 0.2]]
         >>> fit = fit_instances([1e6, 1e7, 1e8], rates)
         >>> fit.usable.tolist(), round(fit.predict(1e9).mean, 3)

@@ -137,7 +137,7 @@ def pass_until(
         InputError: for r < 1, k_max < r, batch < 1, or a sampler that returns another number of
             verdicts than it was asked for.
 
-    Example:
+    Examples:
         >>> found = pass_until(lambda n, rng: rng.random(n) < 0.1, r=2, seed=1)
         >>> int(found.passes), bool(found.censored), 0 < float(found.mvue) < 1
         (2, False, True)
@@ -189,7 +189,7 @@ def pu_from_counts(K: ArrayLike, passes: ArrayLike, r: int, k_max: int) -> PassU
         InputError: with the index of a record with passes > K, more than r passes, K above k_max,
             or a run that stopped before both r passes and the cap.
 
-    Example:
+    Examples:
         >>> found = pu_from_counts([13, 1000], [2, 0], r=2, k_max=1000)
         >>> found.mvue.round(4).tolist(), found.censored.tolist()
         ([0.0833, 0.0], [False, True])
@@ -224,7 +224,7 @@ def stack_results(results: Sequence[PassUntilResult] | PassUntilResult) -> PassU
     Raises:
         InputError: for an empty list, or designs that differ.
 
-    Example:
+    Examples:
         >>> one = pu_from_counts(13, 2, r=2, k_max=100)
         >>> stack_results([one, one]).K.tolist()
         [13, 13]

@@ -41,7 +41,7 @@ def perplexity_by_category(
     Raises:
         InputError: for lengths that differ, negative or missing values, or unknown categories.
 
-    Example:
+    Examples:
         >>> found = perplexity_by_category([0.5, 0.6, 2.0], [0, 0, 3])
         >>> {name: round(float(x.value), 2) for name, x in found.items()}
         {'preserved': 1.74, 'out': 7.39}

@@ -46,7 +46,7 @@ def instance_rates(results: PassUntilResult, estimator: str = "mvue") -> NDArray
     Raises:
         InputError: for "mvue" with r = 1, or another name.
 
-    Example:
+    Examples:
         >>> from entropilot.information import pu_from_counts
         >>> instance_rates(pu_from_counts([13], 2, r=2, k_max=100), "mle").round(4).tolist()
         [0.1538]
@@ -86,7 +86,7 @@ def task_pu(
     Raises:
         InputError: for "mvue" with r = 1.
 
-    Example:
+    Examples:
         >>> from entropilot.information import pu_from_counts
         >>> found = task_pu(pu_from_counts([13, 5, 40], 2, r=2, k_max=100))
         >>> round(found.value, 4), found.draws
@@ -129,7 +129,7 @@ def above_chance(
     Raises:
         InputError: for a chance outside [0, 1).
 
-    Example:
+    Examples:
         >>> value, _ = above_chance([0.25, 0.5], 0.25)
         >>> value.round(4).tolist()
         [0.0, 0.3333]

@@ -41,7 +41,7 @@ def tilt(q: Array, R: Array, beta: Array) -> Array:
         InputError: for negative probabilities, rows that do not sum to 1, or rewards that are not
             finite.
 
-    Example:
+    Examples:
         >>> tilt([0.6, 0.3, 0.1], [0, 0, 1], 2.0).round(3).tolist()
         [0.366, 0.183, 0.451]
     """
@@ -71,7 +71,7 @@ def beta_for_reward(q: Array, R: Array, rho: ArrayLike) -> Array:
     Raises:
         InputError: where rho exceeds every reward in the support (zero stays zero).
 
-    Example:
+    Examples:
         >>> round(float(beta_for_reward([0.6, 0.3, 0.1], [0, 0, 1], 0.5)), 4)
         2.1972
     """
@@ -127,7 +127,7 @@ def tilt_entropy_derivative(q: Array, R: Array, beta: Array) -> Array:
     Returns:
         Nats per unit of beta, the shape of the leading axes.
 
-    Example:
+    Examples:
         >>> bool(tilt_entropy_derivative([0.96, 0.02, 0.02], [0, 1, 1], 0.0) > 0)
         True
     """
@@ -158,7 +158,7 @@ def nsr_bound(eta: ArrayLike, K: ArrayLike, T: ArrayLike = 1) -> Floats:
     Raises:
         InputError: for negative values.
 
-    Example:
+    Examples:
         >>> round(float(nsr_bound(1e-6, 1000, 500)), 3)
         2.718
     """

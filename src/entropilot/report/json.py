@@ -52,7 +52,7 @@ def assessment_json(
     Returns:
         Values that ``json.dumps`` takes with ``allow_nan=False``. Texts are as the log has them.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
@@ -121,7 +121,7 @@ def write_json(
 ) -> Path:
     """Write the assessment as JSON, all in ASCII; the file appears whole or not at all.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
@@ -140,7 +140,7 @@ def json_text(
 ) -> str:
     """The assessment as a JSON text, all in ASCII.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
@@ -155,7 +155,7 @@ def json_text(
 def finite(value: Any) -> Any:
     """The same with lists for tuples, and None for what JSON has no number for.
 
-    Example:
+    Examples:
         >>> finite({"a": (1.0, float("nan"))})
         {'a': [1.0, None]}
     """

@@ -23,7 +23,7 @@ _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&@:])")
 def escaped(text: str | None, *, limit: int = 120) -> str:
     r"""Foreign text as Markdown that shows it letter by letter.
 
-    Example:
+    Examples:
         >>> print(escaped("<b>*a*|\x1b"))
         \<b\>\*a\*\|␛
     """
@@ -45,7 +45,7 @@ def render_markdown(
         meta: title, date, version, command.
         most: flagged traces listed, at most.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
@@ -92,7 +92,7 @@ def write_markdown(
 ) -> Path:
     """Write the assessment as Markdown; the file appears whole or not at all.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
@@ -177,7 +177,7 @@ def _chance(value: float | None, low: float | None, high: float | None) -> str:
 def own_sentence(sentence: str) -> str:
     r"""A sentence of ours: names inside it are foreign, so only what could act is escaped.
 
-    Example:
+    Examples:
         >>> print(own_sentence("trace <b> is wrong."))
         trace \<b\> is wrong.
     """
@@ -195,7 +195,7 @@ def _list(lines: Iterable[str]) -> str:
 def table(head: Sequence[str], sides: str, rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; ``sides`` has l or r for each column.
 
-    Example:
+    Examples:
         >>> print(table(("k", "solved"), "rr", [("1", "40%")]))
         | k | solved |
         | ---: | ---: |

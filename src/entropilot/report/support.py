@@ -62,7 +62,7 @@ def support_json(report: SupportReport) -> dict[str, Any]:
     Returns:
         Values that ``json.dumps`` takes with ``allow_nan=False``.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis import compare_support, support_samples
         >>> base = support_samples(pl.DataFrame({"problem": ["a", "b"], "correct": [True, False]}))
@@ -114,7 +114,7 @@ def support_markdown(report: SupportReport) -> str:
     Args:
         report: of ``compare_support``.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis import compare_support, support_samples
         >>> base = support_samples(pl.DataFrame({"problem": ["a", "b"], "correct": [True, False]}))
@@ -141,7 +141,7 @@ def print_support(report: SupportReport, console: Console) -> None:
         report: of ``compare_support``.
         console: where to.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis import compare_support, support_samples
         >>> base = support_samples(pl.DataFrame({"problem": ["a", "b"], "correct": [True, False]}))

@@ -100,7 +100,7 @@ def summarise_logs(
         ConfigurationError: unknown engine, or n_workers < 1.
         MissingExtraError: Ray is not installed.
 
-    Example:
+    Examples:
         >>> import json, tempfile
         >>> best = [{"token": "Hi", "logprob": -0.5}, {"token": "No", "logprob": -1.0}]
         >>> answer = {"logprobs": {"content": [{**best[0], "top_logprobs": best}]}}
