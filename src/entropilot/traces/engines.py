@@ -83,9 +83,9 @@ def summarise_logs(
         shards: files, folders or ``Shard`` ranges; a range is read by one worker. ``-`` is standard
             input, which this process reads.
         engine: "local" (processes) or "ray" (tasks; every node must see the files).
-        n_workers: processes at work, this one among them, or shards in flight on Ray; None takes the
-            processors of this machine
-            (of the Ray cluster). With one worker, or one shard, all happens in this process.
+        n_workers: processes at work, this one among them, or shards in flight on Ray; None takes
+            the processors of this machine (of the Ray cluster). With one worker, or one shard, all
+            happens in this process.
         settings: what is done to each shard.
         progress: called after each shard.
         resume: folder for the result of each shard. A result is used again only for the same
