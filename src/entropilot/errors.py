@@ -58,7 +58,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     Raises:
         MissingExtraError: with the exact install line.
 
-    Example:
+    Examples:
         >>> require("math", extra="torch", purpose="an example").sqrt(4.0)
         2.0
     """
@@ -74,7 +74,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Sentence for a name that isn't in a list, with the nearest ones.
 
-    Example:
+    Examples:
         >>> unknown_name("rule", "sentense", ["line", "sentence"])
         "unknown rule 'sentense'; did you mean 'sentence'? Known: line, sentence."
     """

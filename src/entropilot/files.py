@@ -16,7 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
     When the block raises, or is interrupted, the temporary file is removed and an older file of the
     name stays as it was. A link stays a link, and what it points at is replaced.
 
-    Example:
+    Examples:
         >>> folder = Path(tempfile.mkdtemp())
         >>> with replacing(folder / "a.txt") as temporary:
         ...     _ = temporary.write_text("whole")

@@ -18,7 +18,7 @@ def make_room_for_kernels(package: Path) -> None:
     Args:
         package: folder of the source.
 
-    Example:
+    Examples:
         >>> make_room_for_kernels(Path(tempfile.gettempdir()))  # can be written: nothing to do
     """
     if "NUMBA_CACHE_DIR" in os.environ or os.name != "posix" or os.access(package, os.W_OK):

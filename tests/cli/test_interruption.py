@@ -44,7 +44,7 @@ def wait_until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
 
 @pytest.fixture
 def parts(tmp_path: Path, answers: Any) -> Iterator[Path]:
-    """A folder in which the last log is a pipe that nobody writes to: reading never ends."""
+    """A folder of three logs, and beside it a pipe that nobody writes to: reading never ends."""
     folder = tmp_path / "logs"
     folder.mkdir()
     for part in range(3):
@@ -67,13 +67,19 @@ def ended(process: subprocess.Popen[str]) -> str:
     ("number", "whole_group"),
     [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False)],
 )
+@pytest.mark.parametrize("worker_hangs", [True, False])  # else the process that waits for it
 def test_diagnose_with_processes_leaves_none_behind(
-    started: Start, parts: Path, tmp_path: Path, number: signal.Signals, whole_group: bool
+    started: Start,
+    parts: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    whole_group: bool,
+    worker_hangs: bool,
 ) -> None:
-    words = ("diagnose", parts, "never.jsonl", "--workers", 2, "--resume", "kept")
-    process = started(*words)
+    sources = ["never.jsonl", parts] if worker_hangs else [parts, "never.jsonl"]
+    process = started("diagnose", *sources, "--workers", 2, "--resume", "kept")
     kept = tmp_path / "kept"
-    wait_until(lambda: kept.is_dir() and len(list(kept.glob("*.summary"))) == 3)
+    wait_until(lambda: len(list(kept.glob("*.summary"))) >= (3 if worker_hangs else 1))
     assert len(alive(process.pid)) > 2
     (os.killpg if whole_group else os.kill)(process.pid, number)
     said = ended(process)
@@ -98,7 +104,7 @@ def test_without_resume_the_message_names_it(started: Start, parts: Path) -> Non
 def test_workers_end_with_a_parent_that_was_killed(
     started: Start, parts: Path, tmp_path: Path
 ) -> None:
-    process = started("diagnose", parts, "never.jsonl", "--workers", 2, "--resume", "kept")
+    process = started("diagnose", "never.jsonl", parts, "--workers", 2, "--resume", "kept")
     wait_until(lambda: len(list((tmp_path / "kept").glob("*.summary"))) == 3)
     process.kill()
     ended(process)

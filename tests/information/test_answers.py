@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +79,8 @@ def test_token_entropy_weighs_sequences_equally():
     entropy = [[1.0, 1.0, 1.0], [5.0, 9.0, 9.0], [7.0, 7.0, 7.0]]
     mask = [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
     assert token_entropy_mean(entropy, mask) == 3.0
+    tensor = torch.tensor(entropy, requires_grad=True)  # as a training step has it
+    assert token_entropy_mean(tensor, torch.tensor(mask)) == 3.0
     with pytest.warns(UserWarning, match="exactly 0"):
         token_entropy_mean([[0.0, 0.0, 1.0]], [[1, 1, 1]])
     with pytest.warns(UserWarning, match="no token counts"):

@@ -37,6 +37,17 @@ def test_padding_changes_nothing(numbers, n_padding, filler):
     )
 
 
+def test_quantiles_pool_the_whole_batch():
+    """The quantile of a batch is not the mean of the quantiles of its parts."""
+    parts = [np.array([0.1, 0.2, 0.3, 0.4]), np.array([2.0])]
+    padded = np.full((2, 4), np.nan)  # ranks of one batch, each with its own padding
+    for row, part in zip(padded, parts, strict=True):
+        row[: len(part)] = part
+    pooled = masked_quantile(padded, ~np.isnan(padded), 0.8)
+    assert pooled == pytest.approx(np.quantile(np.concatenate(parts), 0.8))
+    assert pooled != pytest.approx(np.mean([np.quantile(part, 0.8) for part in parts]))
+
+
 def test_rows_average_by_axis():
     x = torch.tensor([[1.0, 3.0], [5.0, float("nan")]])
     valid = torch.tensor([[True, True], [True, False]])

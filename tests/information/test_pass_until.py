@@ -10,6 +10,7 @@ from entropilot.errors import InputError
 from entropilot.information import (
     PassUntilResult,
     above_chance,
+    clopper_pearson,
     instance_rates,
     pass_until,
     pu_from_counts,
@@ -134,6 +135,38 @@ def test_varied_or_sampled_answers_are_not_warned_of():
     pass_until(lambda n, g: (np.zeros(n, dtype=bool), ["42"] * n), k_max=100, temperature=0.8)
 
 
+def test_intervals_of_many_equal_those_of_one():
+    rng = np.random.default_rng(3)
+    k = np.minimum(rng.negative_binomial(3, 0.02, 200) + 3, 200)
+    passes = np.where(k < 200, 3, rng.integers(0, 4, 200))
+    many = pu_from_counts(k, passes, 3, 200)
+    assert {0, 1, 2, 3} <= set(passes.tolist())
+    for i in range(200):
+        one = pu_from_counts(k[i], passes[i], 3, 200)
+        assert one.ci == (many.ci[0][i], many.ci[1][i])
+        assert one.upper95 == many.upper95[i]
+
+
+def test_censored_intervals_are_clopper_pearson():
+    found = pu_from_counts([50, 50], [1, 2], 3, 50)
+    low, high = clopper_pearson([1, 2], 50)
+    np.testing.assert_allclose(found.ci, (low, high), rtol=1e-9)
+
+
+def test_draws_and_tokens_are_printed():
+    def sample(n, rng):
+        return rng.random(n) < 0.3, None, np.full(n, 10)
+
+    results = [pass_until(sample, batch=8, seed=i) for i in range(4)]
+    assert all(x.tokens % 80 == 0 for x in results)  # whole batches are paid for
+    found = task_pu(results)
+    assert found.tokens == sum(x.tokens for x in results) >= 10 * found.draws
+    assert f"{found.draws:,} draws, {found.tokens:,} tokens" in str(found)
+    silent = pass_until(lambda n, g: g.random(n) < 0.3)
+    assert task_pu([*results, silent]).tokens is None
+    assert "met the cap" in str(task_pu(pu_from_counts([9, 10], [2, 0], 2, 10)))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -153,6 +186,8 @@ def test_varied_or_sampled_answers_are_not_warned_of():
         (lambda: pass_until(lambda n, g: g.random(n) < 1, k_max=1), "at least r draws"),
         (lambda: pass_until(lambda n, g: g.random(n) < 1, batch=0), "at least 1 answer"),
         (lambda: pass_until(lambda n, g: g.random(n)), r"float64.*expected bool \[64\]"),
+        (lambda: pass_until(lambda n, g: (g.random(n) < 1, None, [3])), r"token counts of shape"),
+        (lambda: task_pu(pu_from_counts([5], [2], 2, 9), n_resamples=1), "at least 2"),
         (lambda: stack_results([]), "0 designs"),
         (lambda: above_chance([0.1], 1.0), "chance is 1.0"),
     ],

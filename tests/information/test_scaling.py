@@ -160,6 +160,18 @@ def test_loss_assists_hard_instances():
     assert without.mean == pytest.approx(truth[:2].mean())
 
 
+def test_slopes_of_three_sizes_have_an_error():
+    sizes = np.array([1e6, 1e7, 1e8, 1e9])
+    rates = np.array([[0.1, 0.2], [0.3, 0.5], [0.5, 0.0], [0.9, 0.0]])
+    fit = fit_instances(sizes, rates)
+    x, f = np.log(sizes), np.log(-np.log(rates[:, 0]))
+    (slope, _), cov = np.polyfit(x, f, 1, cov="unscaled")
+    scatter = ((f - np.polyval(np.polyfit(x, f, 1), x)) ** 2).sum() / 2
+    assert fit.alpha[0] == pytest.approx(-slope)
+    assert fit.alpha_stderr[0] == pytest.approx(np.sqrt(cov[0, 0] * scatter))
+    assert np.isnan(fit.alpha_stderr[1])
+
+
 def test_rates_of_one_are_clipped_by_their_draws_and_worse_is_flagged():
     ipu = np.array([[0.5, 0.5], [0.8, 0.4], [1.0, 0.3]])
     fit = fit_instances(SIZES[:3], ipu, draws=np.full((3, 2), 2))

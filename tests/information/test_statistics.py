@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from entropilot.errors import InputError
-from entropilot.information import entropy_from_logits, token_statistics, with_gradient
+from entropilot.information import (
+    entropy_from_logits,
+    js_divergence_from_logits,
+    token_statistics,
+    varentropy_from_logits,
+    with_gradient,
+)
 from entropilot.information import statistics as module
 from entropilot.information._statistics_kernels import JSD, LOG_SUM, LOGPROB, MEAN, VARIANCE
 
@@ -117,6 +123,21 @@ def test_extremes_of_float16_and_float32():
     assert token_statistics(z, [0]).entropy[0] == 0
     z = np.array([[3e38, -3e38, 3e38]], np.float32)
     assert token_statistics(z).entropy[0] == pytest.approx(np.log(2))
+
+
+@given(st.integers(1, 40), st.integers(1, 2000))
+def test_temperature_divides_the_logits_of_every_measure(n, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, 3, n))
+    for function, logits in (
+        (entropy_from_logits, (a,)),
+        (varentropy_from_logits, (a,)),
+        (js_divergence_from_logits, (a, b)),
+        (lambda *z, **k: token_statistics(*z, np.zeros(3, int), **k).logprob, (a,)),
+    ):
+        given_temperature = function(*logits, temperature=0.5)
+        divided = function(*(z / 0.5 for z in logits))
+        np.testing.assert_allclose(given_temperature, divided, rtol=1e-12, atol=1e-15)
 
 
 @given(st.integers(1, 40), st.integers(1, 2000))

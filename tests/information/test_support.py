@@ -12,6 +12,7 @@ from entropilot.information import (
     SupportMonitor,
     expected_support,
     null_support,
+    perplexity_by_category,
     sign_test,
     support_category,
     support_dynamics,
@@ -131,6 +132,17 @@ def test_unbiased_null_is_that_of_disjoint_halves():
     assert abs(np.mean(found) - null_support(c, 8, 4, unbiased=True)) < 4 * error
 
 
+def test_perplexity_is_told_apart_by_category():
+    rng = np.random.default_rng(0)
+    category = np.repeat([0, 2], 50)
+    nats = np.where(category == 0, 0.3, 1.2) + 0.1 * rng.normal(size=100) ** 2
+    found = perplexity_by_category(nats, category, n_resamples=200)
+    assert list(found) == ["preserved", "shrunk"]
+    for name, kind in (("preserved", 0), ("shrunk", 2)):
+        assert found[name].value == pytest.approx(np.exp(nats[category == kind]).mean())
+    assert found["preserved"].high < found["shrunk"].low
+
+
 def test_monitor_rows():
     monitor = SupportMonitor([4, 4], 8, k=4)
     monitor.update(0, [4, 4], 8)
@@ -160,6 +172,9 @@ def test_monitor_rows():
         (lambda: support_dynamics([1], ci="normal"), "ci is 'normal'"),
         (lambda: expected_support([1], [1, 2], 8, 1), "match_problems"),
         (lambda: expected_support([1], [1], 8, 9), "largest k allowed here is 8"),
+        (lambda: perplexity_by_category([1.0], [0, 1]), "one of each"),
+        (lambda: perplexity_by_category([-1.0], [0]), "negate log-probabilities"),
+        (lambda: perplexity_by_category([1.0], [5]), r"0\.\.4"),
     ],
 )
 def test_bad_input(call, message):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,6 +77,32 @@ def test_beta_reaches_any_reward():
     assert beta_for_reward(q[1], reward, 1.0) == 0  # has 1.64 already
     assert float(beta_for_reward(q[0], reward, 2.0)) == np.inf
     assert float(beta_for_reward([0.5, 0.5], [0, 1], 1.0)) == np.inf
+
+
+def test_torch_equals_numpy():
+    q, reward, beta = np.array([[0.5, 0.3, 0.2], [0.9, 0.1, 0.0]]), np.array([0, 1, 1.0]), 1.5
+    tensors = torch.tensor(q), torch.tensor(reward), beta
+    for function in (tilt, tilt_entropy_derivative):
+        found = function(*tensors)
+        assert isinstance(found, torch.Tensor)
+        np.testing.assert_allclose(found.numpy(), function(q, reward, beta), rtol=1e-14)
+    found = beta_for_reward(*tensors[:2], 0.95)
+    np.testing.assert_allclose(found.numpy(), beta_for_reward(q, reward, 0.95), rtol=1e-14)
+    half = tilt(torch.tensor(q, dtype=torch.float16), reward, torch.tensor([1.5, 1.5]))
+    assert half.dtype == torch.float64  # of the rewards; float16 alone would give float32
+    np.testing.assert_allclose(half.numpy(), tilt(q, reward, beta), atol=1e-3)
+
+
+def test_gradient_of_a_tilt_is_finite_at_zero_probability():
+    q = torch.tensor([0.6, 0.4, 0.0], dtype=torch.float64, requires_grad=True)
+    beta = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    pi = tilt(q, torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64), beta)
+    mean = pi[1] + pi[2]
+    mean.backward()
+    mean = mean.detach()
+    assert torch.isfinite(q.grad).all()
+    assert float(q.grad[2]) == 0
+    assert float(beta.grad) == pytest.approx(float(mean * (1 - mean)))  # Var of a binary reward
 
 
 @pytest.mark.parametrize(

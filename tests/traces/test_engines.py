@@ -194,7 +194,7 @@ def progress(p):
     part.write_text(" ".join(pids)); part.rename({str(marker)!r})
     time.sleep(60)
 if __name__ == "__main__":
-    summarise_logs({[str(path) for path in shards]!r}, n_workers=2, progress=progress,
+    summarise_logs({[str(path) for path in shards]!r}, n_workers=3, progress=progress,
                     resume={str(kept)!r})
 """
     script = tmp_path / "run.py"

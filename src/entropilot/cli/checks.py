@@ -18,7 +18,7 @@ def check_share(option: str, value: float | None, *, edges: bool = False) -> Non
     Raises:
         ConfigurationError: it does not.
 
-    Example:
+    Examples:
         >>> check_share("--rate", 0.1)
     """
     if value is not None and not (0 < value < 1 or (edges and value in (0, 1))):
@@ -33,7 +33,7 @@ def check_workers(workers: int | None) -> None:
     Raises:
         ConfigurationError: more than ``MOST_WORKERS`` a processor.
 
-    Example:
+    Examples:
         >>> check_workers(1)
     """
     n = os.cpu_count() or 1
@@ -50,7 +50,7 @@ def check_signal(name: str) -> None:
     Raises:
         ConfigurationError: unknown; the near ones are named.
 
-    Example:
+    Examples:
         >>> check_signal("entropy_mean")
     """
     from entropilot.diagnosis.signals import SIGNAL_LABELS
@@ -67,7 +67,7 @@ def gib(option: str, value: float) -> int:
     Raises:
         ConfigurationError: not a positive number below 2**33 GiB.
 
-    Example:
+    Examples:
         >>> gib("--max-decompressed", 0.5)
         536870912
     """
@@ -95,7 +95,7 @@ def check_output(
         InputError: a folder, a file that is read, inside a file or a folder that can't be written,
             or a name that would be read as a log.
 
-    Example:
+    Examples:
         >>> check_output(Path("report.html"), [Path("log.jsonl")])
     """
     if output is None or str(output) == "-":

@@ -8,7 +8,9 @@ terminal.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -90,7 +92,7 @@ def fail(message: str, code: int = BAD) -> NoReturn:
 def printable(text: str) -> str:
     r"""Text without control codes, so that it can't move the cursor or recolour a terminal.
 
-    Example:
+    Examples:
         >>> printable("a\x1b[31mb\nc")
         'a�[31mb\nc'
     """
@@ -103,12 +105,22 @@ def printable(text: str) -> str:
     )
 
 
+def interrupt_at_once() -> None:
+    """Let Ctrl-C end a read that waits, on a pipe for example.
+
+    polars installs a handler at its import after which the system starts such a read again.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def progress_bar(label: str, unit: str = "") -> Iterator[Callable[[float, str], None]]:
     """A bar with time left: the block gets ``update(share, doing)``.
 
-    Off a terminal, one line is printed for each tenth done.
+    Off a terminal, one line is printed for each tenth done. Import before what the block needs.
     """
+    interrupt_at_once()
     from rich.progress import (
         BarColumn,
         Progress,

@@ -19,6 +19,7 @@ from entropilot.cli.console import (
     fail,
     progress_bar,
 )
+from entropilot.cli.labels import label_source
 from entropilot.cli.reports import ReportFormat, format_of, names_of, write_report
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def diagnose(
     from entropilot.traces.reading.options import ReadOptions
     from entropilot.traces.summary import SummarySettings
 
-    label_field, label_file = _labels(labels)
+    label_field, label_file = label_source(labels)
     form = format_of(output) if form is None else form
     if form is not ReportFormat.TEXT and output is None:
         output = Path(f"report.{form.value}")
@@ -181,20 +182,6 @@ def diagnose(
     except BrokenPipeError:  # the answer to --fail-above stands, whoever reads the report
         close_streams()
     raise typer.Exit(code)
-
-
-def _labels(labels: str | None) -> tuple[str | None, Path | None]:
-    """A label option is a file when there is one, or it looks like one; else a field."""
-    if labels is None:
-        return None, None
-    path = Path(labels)
-    if (
-        path.is_file()
-        or path.suffix in {".csv", ".json", ".jsonl", ".parquet", ".gz"}
-        or "/" in labels
-    ):
-        return None, path
-    return labels, None
 
 
 def _summarise(

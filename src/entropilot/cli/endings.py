@@ -59,7 +59,7 @@ class Ending(TyperGroup):
 def in_options(message: str) -> str:
     """A message of a Python function, with options in place of parameters.
 
-    Example:
+    Examples:
         >>> in_options("Cut all to the smallest with truncate_top_k(traces, 3), or pass force=True")
         'Cut all to the smallest with --top-k 3, or pass --force'
     """
@@ -77,7 +77,7 @@ def in_options(message: str) -> str:
 def file_trouble(error: OSError) -> str:
     """What the system said of a file, in a sentence.
 
-    Example:
+    Examples:
         >>> file_trouble(PermissionError(13, "Permission denied", "r.html"))
         "'r.html': permission denied"
     """

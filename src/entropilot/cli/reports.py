@@ -45,7 +45,7 @@ ENDINGS: Final = {
 def format_of(output: Path | None) -> ReportFormat:
     """The form that a file's name asks for, HTML where it says nothing.
 
-    Example:
+    Examples:
         >>> format_of(Path("night.json")).value, format_of(None).value
         ('json', 'html')
     """
@@ -56,7 +56,7 @@ def format_of(output: Path | None) -> ReportFormat:
 def names_of(sources: Sequence[Path]) -> list[str]:
     """Sources as a reader calls them.
 
-    Example:
+    Examples:
         >>> names_of([Path("-"), Path("a.jsonl")])
         ['standard input', 'a.jsonl']
     """

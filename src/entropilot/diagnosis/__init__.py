@@ -37,20 +37,37 @@ from entropilot.diagnosis.replay_stop import (
 from entropilot.diagnosis.replay_vote import (
     replay_vote,
 )
+from entropilot.diagnosis.support_compare import (
+    compare_support,
+)
+from entropilot.diagnosis.support_report import (
+    CurvePoint,
+    Pair,
+    SupportReport,
+)
+from entropilot.diagnosis.support_samples import (
+    SupportSamples,
+    support_samples,
+)
 
 __all__ = [
     "Assessment",
     "Bucket",
+    "CurvePoint",
     "Diagnosis",
     "GroupView",
     "Interval",
     "JoinedLabels",
+    "Pair",
     "Replay",
     "ReplayPoint",
     "Signal",
+    "SupportReport",
+    "SupportSamples",
     "Timing",
     "assess",
     "check_answers",
+    "compare_support",
     "correct_from_reward",
     "diagnose",
     "join_labels",
@@ -60,4 +77,5 @@ __all__ = [
     "replay_route",
     "replay_vote",
     "same_answer",
+    "support_samples",
 ]

@@ -81,7 +81,7 @@ def assess(
     Raises:
         InputError: a rate or confidence outside (0, 1), an unknown signal, several k without force.
 
-    Example:
+    Examples:
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
         ...     "entropy_mean": [0.2, 1.4], "n_tokens": [10, 12], "k": [20, 20]})
         >>> assess(frame).headline[0]

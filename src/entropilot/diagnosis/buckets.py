@@ -28,7 +28,7 @@ def bucket_table(frame: pl.DataFrame, name: str, n: int = N_BUCKETS) -> tuple[Bu
     Returns:
         Buckets with Wilson intervals; ties keep the order of the traces.
 
-    Example:
+    Examples:
         >>> frame = pl.DataFrame({"correct": [True, True, False, False], "x": [1.0, 2, 3, 4]})
         >>> [bucket.accuracy.value for bucket in bucket_table(frame, "x", 2)]
         [1.0, 0.0]
@@ -60,7 +60,7 @@ def is_falling(buckets: tuple[Bucket, ...]) -> bool:
     Returns:
         True also for fewer than two buckets.
 
-    Example:
+    Examples:
         >>> is_falling(())
         True
     """

@@ -60,7 +60,7 @@ def calibrate(
     Returns:
         None with fewer than ten right or ten wrong scored labels, or one group alone.
 
-    Example:
+    Examples:
         >>> score = np.arange(200.0)
         >>> found = calibrate(score, score >= 0, score >= 100, np.arange(200))
         >>> bool(found.p_wrong[10] < 0.1), bool(found.p_wrong[190] > 0.9)
@@ -107,7 +107,7 @@ def rising(share: Floats, weight: Floats) -> Floats:
     Returns:
         [b] weighted least squares fit among the sequences that never fall.
 
-    Example:
+    Examples:
         >>> rising(np.array([0.1, 0.5, 0.3]), np.ones(3)).tolist()
         [0.1, 0.4, 0.4]
     """

@@ -45,7 +45,7 @@ def normalise_answer(text: str) -> str:
     Returns:
         A key: equal keys are equal answers (see ``same_answer`` for rounded decimals).
 
-    Example:
+    Examples:
         >>> normalise_answer(r"The answer is \boxed{\frac{2}{4}}"), normalise_answer("$1,200.00")
         ('1/2', '1200')
         >>> normalise_answer(" The Eiffel  Tower. ")
@@ -82,7 +82,7 @@ def same_answer(answer: str, reference: str) -> bool:
     Returns:
         True where they agree.
 
-    Example:
+    Examples:
         >>> same_answer("8.0", "8"), same_answer("0.333333333", "1/3"), same_answer("Paris", "Rome")
         (True, True, False)
     """
@@ -103,7 +103,7 @@ def check_answers(frame: pl.DataFrame) -> pl.DataFrame:
     Raises:
         InputError: when no row has both an answer and a reference.
 
-    Example:
+    Examples:
         >>> check_answers(pl.DataFrame({"answer": ["8.0", None], "reference": ["8", "1"],
         ...     "correct": [None, None]}))["correct"].to_list()
         [True, None]
@@ -139,7 +139,7 @@ def answer_keys(answers: pl.Series) -> pl.Series:
     Returns:
         Series of keys, named ``answer_key``.
 
-    Example:
+    Examples:
         >>> answer_keys(pl.Series(["8", "8.0", None])).to_list()
         ['8', '8', None]
     """

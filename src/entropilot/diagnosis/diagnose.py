@@ -64,7 +64,7 @@ def diagnose(
     Raises:
         InputError, FormatError, LimitError: the source or the labels can't be used.
 
-    Example:
+    Examples:
         >>> best = [{"token": "Hi", "logprob": -0.5}, {"token": "No", "logprob": -1.0}]
         >>> entry = {**best[0], "top_logprobs": best}
         >>> answer = {"id": "a", "choices": [{"logprobs": {"content": [entry, entry]}}]}

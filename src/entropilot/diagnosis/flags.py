@@ -52,7 +52,7 @@ def flag_table(
     Returns:
         Frame of ``FLAG_SCHEMA``. Those flagged by score come first, by falling score.
 
-    Example:
+    Examples:
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": [None, None], "answer": [None, None],
         ...     "entropy_mean": [0.2, 1.4], "peak_token": [3, 7], "timing": ["early", "late"],
         ...     "instability_peak": [1.0, 2.5]})
@@ -98,7 +98,7 @@ def departs_from_majority(agreed: pl.DataFrame) -> NDArray[np.bool_]:
     Returns:
         [n] bool.
 
-    Example:
+    Examples:
         >>> from entropilot.diagnosis.groups import agreement
         >>> frame = pl.DataFrame({"group": ["q"] * 3, "answer": ["1", "1", "2"]})
         >>> departs_from_majority(agreement(frame)).tolist()

@@ -31,7 +31,7 @@ def agreement(frame: pl.DataFrame) -> pl.DataFrame:
         majority_share (of the group's traces, those without an answer included), n_samples, agrees
         (null without an answer, or without a group of at least two).
 
-    Example:
+    Examples:
         >>> agreement(pl.DataFrame({"group": ["q"] * 3, "answer": ["8", "8.0", "9"]}))["agrees"
         ...     ].to_list()
         [True, True, False]
@@ -67,7 +67,7 @@ def group_view(frame: pl.DataFrame, *, confidence: float = 0.95, seed: int = 0) 
         None when no group has two samples. pass@k goes up to the smallest labelled group, so that
         all k speak of the same groups.
 
-    Example:
+    Examples:
         >>> frame = pl.DataFrame({"group": ["q", "q", "r", "r"], "answer": ["1", "2", "3", "3"],
         ...     "correct": [True, False, False, False]})
         >>> found = group_view(frame)

@@ -47,7 +47,7 @@ def headline(facts: Facts) -> tuple[str, ...]:
     Returns:
         Plain sentences, the most important first.
 
-    Example:
+    Examples:
         >>> headline(Facts(0, 0, 0, None, None, None, pl.DataFrame(), None, None, None, None,
         ...     (0, 0), 0.1, 0.95))
         ('There are no traces.',)
@@ -71,7 +71,7 @@ def next_steps(
     Returns:
         Sentences, the most useful first.
 
-    Example:
+    Examples:
         >>> facts = Facts(10, 0, 0, None, None, None, pl.DataFrame(), None, None, None, None,
         ...     (0, 0), 0.1, 0.95)
         >>> next_steps(facts, ())[0][:40]
@@ -125,7 +125,7 @@ def interval_words(interval: Interval, percent: bool = True) -> str:
     Returns:
         For example "79% [72, 86]".
 
-    Example:
+    Examples:
         >>> interval_words(Interval(0.7, 0.6, 0.8)), interval_words(Interval(0.7, 0.6, 0.8), False)
         ('70% [60, 80]', '0.70 [0.60, 0.80]')
     """

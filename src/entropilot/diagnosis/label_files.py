@@ -28,7 +28,7 @@ def read_label_table(path: str | Path) -> pl.DataFrame:
         FormatError: an unknown ending, or a broken line (it is named).
         LimitError: more than ``LARGEST_FILE`` bytes.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder, "labels.csv")

@@ -62,7 +62,7 @@ def join_labels(
             or a value that is no label.
         FormatError: the file is none of the formats above.
 
-    Example:
+    Examples:
         >>> traces = pl.DataFrame({"id": ["a", "b"]})
         >>> table = pl.DataFrame({"id": ["b", "a"], "wrong": [1, 0]})
         >>> join_labels(traces, table).frame["correct"].to_list()
@@ -99,7 +99,7 @@ def correct_from_reward(frame: pl.DataFrame, threshold: float | None = None) -> 
     Raises:
         InputError: rewards of more than two values, and no threshold.
 
-    Example:
+    Examples:
         >>> correct_from_reward(pl.DataFrame({"reward": [-1.0, 1.0], "correct": [None, None]})
         ...     )["correct"].to_list()
         [False, True]

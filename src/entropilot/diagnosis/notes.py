@@ -38,7 +38,7 @@ def assessment_notes(
     Returns:
         Sentences; none is there without its cause.
 
-    Example:
+    Examples:
         >>> facts = Facts(0, 0, 0, None, None, None, pl.DataFrame(), None, None, None, None, (0, 0),
         ...     0.1, 0.95)
         >>> assessment_notes(pl.DataFrame(), facts, None, (), ())

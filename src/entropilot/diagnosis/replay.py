@@ -54,7 +54,7 @@ def replay_drop(
     Raises:
         InputError: for lengths that differ, fewer than two traces, a rate outside (0, 1), no score.
 
-    Example:
+    Examples:
         >>> right = np.arange(100) < 50
         >>> found = replay_drop(np.where(right, 0.0, 1.0) + np.arange(100) / 1e4, right, rate=0.4)
         >>> round(found.chosen.accuracy.value, 2), found.baseline.value
@@ -135,7 +135,7 @@ def replay_route(
     Raises:
         InputError: as ``replay_drop``; for an accuracy outside [0, 1] or a cost below zero.
 
-    Example:
+    Examples:
         >>> right = np.arange(100) < 50
         >>> found = replay_route(np.where(right, 0.0, 1.0) + np.arange(100) / 1e4, right, rate=0.5,
         ...     larger=0.8)

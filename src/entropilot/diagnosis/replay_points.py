@@ -75,7 +75,7 @@ def checked(
     Raises:
         InputError: for lengths that differ, fewer than two traces, a rate outside (0, 1), no score.
 
-    Example:
+    Examples:
         >>> checked(np.array([0.1, 0.2]), np.array([True, False]), None, 0.1)[2].tolist()
         [0, 1]
     """
@@ -105,7 +105,7 @@ def thresholds_at(score: Floats, shares: tuple[float, ...]) -> Floats:
     Returns:
         One threshold a share; where scores tie, the share that comes out may be larger.
 
-    Example:
+    Examples:
         >>> thresholds_at(np.arange(10.0), (0.1, 0.5)).tolist()
         [9.0, 5.0]
     """
@@ -129,7 +129,7 @@ def threshold_interval(
     Returns:
         Threshold and ends, in the score's unit.
 
-    Example:
+    Examples:
         >>> found = threshold_interval(np.arange(100.0), np.arange(100), 0.1, 0.95, 0)
         >>> found.value, found.low < 90 < found.high
         (90.0, True)
@@ -186,7 +186,7 @@ def measure_outcomes(
     Returns:
         The curve has all outcomes but the last, sorted by share as they came.
 
-    Example:
+    Examples:
         >>> right = np.array([True, False])
         >>> kept = Outcome(0.5, 0.5, 0.0, 0.0, np.array([1.0, 0]), np.array([1.0, 0]),
         ...     np.array([0.5, 0]), np.array([0.5, 0.5]))
@@ -245,7 +245,7 @@ def gain_words(gain: Interval) -> str:
     Returns:
         A phrase for a sentence.
 
-    Example:
+    Examples:
         >>> gain_words(Interval(0.031, -0.01, 0.07))
         '+3.1 points [-1.0, +7.0]'
     """
@@ -278,7 +278,7 @@ def run_replay(
     Returns:
         The replay, its verdict ending in what the gain comes to.
 
-    Example:
+    Examples:
         >>> right, ones = np.array([True, False]), np.ones(2)
         >>> found = run_replay("drop", lambda t: Outcome(t, 0.5, 0, 0, right, ones, right, ones),
         ...     lambda points: "Nothing is done", score=np.arange(2.0), right=right,
@@ -314,7 +314,7 @@ def judged(gain: Interval) -> str:
     Returns:
         "no saving to be had" when the interval includes zero or lies below it.
 
-    Example:
+    Examples:
         >>> judged(Interval(0.02, -0.01, 0.05))
         'no saving to be had'
     """

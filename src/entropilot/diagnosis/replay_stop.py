@@ -54,7 +54,7 @@ def replay_prefix_stop(
     Raises:
         InputError: as ``replay_drop``; for a window below 1.
 
-    Example:
+    Examples:
         >>> right = np.arange(100) < 50
         >>> found = replay_prefix_stop(np.where(right, 0.0, 1.0) + np.arange(100) / 1e4, right,
         ...     rate=0.5, window=10, n_tokens=np.full(100, 40))
@@ -117,7 +117,7 @@ def replay_early_stop(
     Raises:
         InputError: as ``replay_drop``; for a window below 1, or offsets that don't fit the tokens.
 
-    Example:
+    Examples:
         >>> values = np.tile([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], 20)
         >>> values[:100] = 0
         >>> found = replay_early_stop(values, np.arange(0, 201, 10), np.arange(20) < 10, window=2,

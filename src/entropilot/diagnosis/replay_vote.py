@@ -65,7 +65,7 @@ def replay_vote(
     Raises:
         InputError: as ``replay_drop``; when no problem has two samples.
 
-    Example:
+    Examples:
         >>> answers = pl.Series(["1", "2", "2", "5", "5", "5"])
         >>> right = np.array([True, False, False, True, True, True])
         >>> found = replay_vote(np.array([0.0, 8, 9, 1, 1, 1]), answers, right,

@@ -26,7 +26,7 @@ def score_of(frame: pl.DataFrame, name: str) -> Floats:
     Returns:
         float64 [n].
 
-    Example:
+    Examples:
         >>> score_of(pl.DataFrame({"entropy_mean": [0.5, None]}), "entropy_mean").tolist()
         [0.5, nan]
     """
@@ -46,7 +46,7 @@ def labels_of(frame: pl.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.bool_]
     Returns:
         Two masks; the second is False where the first is.
 
-    Example:
+    Examples:
         >>> known, wrong = labels_of(pl.DataFrame({"correct": [True, None, False]}))
         >>> known.tolist(), wrong.tolist()
         ([True, False, True], [False, False, True])
@@ -69,7 +69,7 @@ def groups_of(frame: pl.DataFrame) -> NDArray[np.int64]:
     Returns:
         int64 [n], 0 .. G-1 in order of first sight.
 
-    Example:
+    Examples:
         >>> groups_of(pl.DataFrame({"group": ["q1", "q2", None, "q1", None]})).tolist()
         [0, 1, 2, 0, 3]
     """
@@ -101,7 +101,7 @@ def check_comparable(frame: pl.DataFrame, force: bool = False) -> str | None:
     Raises:
         InputError: several k, and not forced.
 
-    Example:
+    Examples:
         >>> check_comparable(pl.DataFrame({"k": [20, 20]})) is None
         True
 
@@ -138,7 +138,7 @@ def folds_of(groups: NDArray[np.int64], seed: int, n_folds: int = N_FOLDS) -> ND
     Returns:
         int64 [n].
 
-    Example:
+    Examples:
         >>> sorted(set(folds_of(np.array([0, 1, 2, 3]), seed=0, n_folds=2).tolist()))
         [0, 1]
     """
@@ -163,7 +163,7 @@ def clusters_of(
     Returns:
         Unit of each trace [n], and how many units there are.
 
-    Example:
+    Examples:
         >>> clusters_of(np.array([7, 3, 7]), seed=0)
         (array([1, 0, 1]), 2)
     """

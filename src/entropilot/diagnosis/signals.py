@@ -62,7 +62,7 @@ def signal_label(name: str) -> str:
     Returns:
         The words of ``SIGNAL_LABELS``, or the column's name with blanks.
 
-    Example:
+    Examples:
         >>> signal_label("entropy_mean")
         'mean entropy'
     """
@@ -92,7 +92,7 @@ def signal_table(
         One ``Signal`` a name; its ``auc`` is None, and its note says why, where labels are all
         equal or the signal is missing.
 
-    Example:
+    Examples:
         >>> table = signal_table(pl.DataFrame({"correct": [True, True, False],
         ...     "entropy_mean": [0.1, 0.3, 0.2]}))
         >>> table[0].label, table[0].auc.value
@@ -129,7 +129,7 @@ def prefix_table(
     Returns:
         (w, signal) pairs; windows that no trace has are left out.
 
-    Example:
+    Examples:
         >>> prefix_table(pl.DataFrame({"correct": [True], "entropy_first": [None]}))
         ()
     """
@@ -160,7 +160,7 @@ def choose_signal(frame: pl.DataFrame, signal: str = "auto", *, seed: int = 0) -
     Raises:
         InputError: an unknown signal, or one without any number.
 
-    Example:
+    Examples:
         >>> choose_signal(pl.DataFrame({"correct": [None], "entropy_mean": [0.2]})).name
         'entropy_mean'
     """

@@ -32,7 +32,7 @@ def timing_of(position: Floats) -> NDArray[np.int64]:
     Returns:
         int64 [n].
 
-    Example:
+    Examples:
         >>> timing_of(np.array([0.1, 0.25, 0.5, np.nan])).tolist()
         [0, 1, 2, -1]
     """
@@ -54,7 +54,7 @@ def timing_table(frame: pl.DataFrame, confidence: float = 0.95) -> Timing | None
         None with fewer than five labelled peaks.
         High means from the 75th percentile on, low up to the 25th.
 
-    Example:
+    Examples:
         >>> frame = pl.DataFrame({"correct": [True, False] * 5, "peak_position": [0.1, 0.9] * 5,
         ...     "instability_peak": [float(i // 2) for i in range(10)]})
         >>> found = timing_table(frame)

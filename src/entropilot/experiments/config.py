@@ -72,7 +72,7 @@ class RunSection(_Section):
 class ExperimentConfig(_Section):
     """A whole experiment; every field has a default.
 
-    Example:
+    Examples:
         >>> ExperimentConfig().sampling.n_samples
         4
     """
@@ -103,7 +103,7 @@ def load_config(
     Raises:
         ConfigurationError: no such file, not TOML, an unknown key or a value out of range.
 
-    Example:
+    Examples:
         >>> load_config(overrides={"model.name": "tiny"}).model.name
         'tiny'
     """
@@ -133,7 +133,7 @@ def parse_config(
     Raises:
         ConfigurationError: every wrong field at once, each with what was expected.
 
-    Example:
+    Examples:
         >>> parse_config('[sampling]\ntemperature = 0.2').sampling.temperature
         0.2
     """

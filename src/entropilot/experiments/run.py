@@ -71,7 +71,7 @@ def plan(config: ExperimentConfig) -> Plan:
     Raises:
         ConfigurationError: the folder holds another experiment.
 
-    Example:
+    Examples:
         >>> from entropilot.experiments.config import load_config
         >>> plan(load_config(overrides={"run.folder": "/nowhere"})).n_answers
         192
@@ -130,7 +130,7 @@ def run_experiment(
         InputError: the folder can't be written.
         ModelError: the model can't be had.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from entropilot.experiments.config import load_config
         >>> small = {"model.name": "tiny", "task.n_problems": 2, "sampling.max_tokens": 4}

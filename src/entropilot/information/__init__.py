@@ -1,7 +1,10 @@
 """Ground floor: pure functions on arrays. Nothing here knows what a token or a fish is.
 
-Arrays are numpy or torch and come back as the same kind; the last axis is the outcome axis unless
-named; natural logarithms unless ``base=`` is given.
+What acts on probabilities, logits or listed log-probabilities (entropies, divergences, masked
+means, tilting) takes numpy or torch and gives back the same kind; the last axis is the outcome axis
+unless named; natural logarithms unless ``base=`` is given. Statistics of counts and scores (pass@k,
+PassUntil, support, intervals, ranking, scaling laws) are numpy by design: their inputs are a few
+numbers a problem, and float64 on the CPU is what their exactness rests on.
 """
 
 from entropilot.information._backend import (
@@ -32,6 +35,14 @@ from entropilot.information.entropy import (
     surprisal,
     varentropy,
     varentropy_from_logits,
+)
+from entropilot.information.exchange import (
+    ExchangeTest,
+    exchange_test,
+)
+from entropilot.information.extrapolation import (
+    ExtrapolatedPass,
+    pass_at_k_extrapolated,
 )
 from entropilot.information.growth import (
     GrowthShape,
@@ -71,13 +82,9 @@ from entropilot.information.pass_at_k import (
 )
 from entropilot.information.pass_until import (
     PassUntilResult,
-    TaskRate,
-    above_chance,
-    instance_rates,
     pass_until,
     pu_from_counts,
     stack_results,
-    task_pu,
 )
 from entropilot.information.ranking import (
     AucInterval,
@@ -117,6 +124,15 @@ from entropilot.information.support import (
     support_metrics,
     support_threshold,
 )
+from entropilot.information.support_perplexity import (
+    perplexity_by_category,
+)
+from entropilot.information.task_rate import (
+    TaskRate,
+    above_chance,
+    instance_rates,
+    task_pu,
+)
 from entropilot.information.tilting import (
     beta_for_reward,
     nsr_bound,
@@ -145,6 +161,8 @@ __all__ = [
     "BootstrapInterval",
     "Buckets",
     "Estimate",
+    "ExchangeTest",
+    "ExtrapolatedPass",
     "GrowthShape",
     "InstanceFit",
     "InstancePrediction",
@@ -182,6 +200,7 @@ __all__ = [
     "entropy_from_logits",
     "entropy_topk",
     "equal_count_buckets",
+    "exchange_test",
     "expected_support",
     "fit_instances",
     "fit_task_scaling",
@@ -207,9 +226,11 @@ __all__ = [
     "pass_at_k",
     "pass_at_k_curve",
     "pass_at_k_difference",
+    "pass_at_k_extrapolated",
     "pass_at_k_interval",
     "pass_rate",
     "pass_until",
+    "perplexity_by_category",
     "pu_from_counts",
     "roc_curve",
     "sequence_bounds",

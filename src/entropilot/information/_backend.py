@@ -83,7 +83,7 @@ def accumulator(value: Any) -> Any:
 def last_sum(value: Array) -> Array:
     """Sum over the last axis with float64 accumulation, in the dtype of the value.
 
-    Example:
+    Examples:
         >>> last_sum(np.ones((2, 3), np.float32)).tolist()
         [3.0, 3.0]
     """
@@ -169,7 +169,7 @@ def with_gradient(function: Callable[P, R]) -> Callable[P, R]:
     Raises:
         ConfigurationError: the measure has no differentiable form.
 
-    Example:
+    Examples:
         >>> import torch
         >>> p = torch.tensor([0.5, 0.5, 0.0], requires_grad=True)
         >>> from entropilot.information import entropy

@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import InputError
+from entropilot.information._backend import Array, is_torch
 from entropilot.information.counts import reject, whole_numbers
 from entropilot.information.intervals import Floats
 
@@ -41,7 +42,7 @@ def answer_entropy(
     Raises:
         InputError: for another shape, or an unknown correction.
 
-    Example:
+    Examples:
         >>> answer_entropy([["7", "7", "7", "7"], ["7", "8", "NA", "7"]]).round(3).tolist()
         [0.0, 1.04]
     """
@@ -80,7 +81,7 @@ def answer_entropy_of_groups(
     Raises:
         InputError: for lengths that differ, negative numbers, or an unknown correction.
 
-    Example:
+    Examples:
         >>> answer_entropy_of_groups([0, 0, 1], [5, 6, 5]).round(4).tolist()
         [0.6931, 0.0]
     """
@@ -152,7 +153,7 @@ def majority_at_k(
     Raises:
         InputError: for k outside 1..N, or shapes that do not fit.
 
-    Example:
+    Examples:
         >>> majority_at_k([["7", "7", "8"], ["1", "2", "3"]], ["7", "3"], 3).round(3).tolist()
         [1.0, 0.333]
     """
@@ -201,11 +202,11 @@ def _majority(answers: NDArray[Any], swaps: NDArray[Any], out: NDArray[Any]) -> 
         out[q] = share / swaps.shape[0]
 
 
-def token_entropy_mean(entropy: ArrayLike, mask: ArrayLike) -> float:
+def token_entropy_mean(entropy: Array, mask: Array) -> float:
     """Mean over sequences of each sequence's mean token entropy.
 
     Args:
-        entropy: [B, T] full-vocabulary entropies, nats.
+        entropy: [B, T] full-vocabulary entropies, nats; array or tensor.
         mask: [B, T] bool, True where a token counts. Sequences without tokens are left out.
 
     Returns:
@@ -215,11 +216,12 @@ def token_entropy_mean(entropy: ArrayLike, mask: ArrayLike) -> float:
     Raises:
         InputError: for shapes that differ.
 
-    Example:
+    Examples:
         >>> token_entropy_mean([[1.0, 3.0], [4.0, 9.0]], [[True, True], [True, False]])
         3.0
     """
-    h, valid = np.asarray(entropy, dtype=np.float64), np.asarray(mask, dtype=np.bool_)
+    h, valid = (x.detach().cpu() if is_torch(x) else x for x in (entropy, mask))
+    h, valid = np.asarray(h, dtype=np.float64), np.asarray(valid, dtype=np.bool_)
     if h.shape != valid.shape or h.ndim != 2:
         raise InputError(
             f"entropy has shape {h.shape} and mask {valid.shape}; expected [sequences, "

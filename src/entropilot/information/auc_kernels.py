@@ -17,7 +17,7 @@ def sorted_ties(s: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     Args:
         s: [n] scores without nan.
 
-    Example:
+    Examples:
         >>> order, tie_end = sorted_ties(np.array([2.0, 1.0, 1.0]))
         >>> order.tolist(), tie_end.tolist()
         ([1, 2, 0], [False, True, True])
@@ -43,7 +43,7 @@ def weighted_auc(
     Returns:
         In [0, 1], or nan.
 
-    Example:
+    Examples:
         >>> yes = np.array([True, True])
         >>> weighted_auc(np.array([False, True]), yes, np.ones(1), np.zeros(2, dtype=np.int64))
         1.0
@@ -103,7 +103,7 @@ def resampled_auc(
     Returns:
         [R]; nan for a resample in which all labels are equal.
 
-    Example:
+    Examples:
         >>> wrong, ends, group = np.array([False, True]), np.array([True, True]), np.array([0, 1])
         >>> found = resampled_auc(wrong, ends, group, 2, 50, rng=np.random.default_rng(0))
         >>> float(np.nanmin(found))

@@ -14,7 +14,7 @@ def log_minus_log_start(passes: Floats, draws: Floats) -> Floats:
         passes: counts.
         draws: counts, >= passes.
 
-    Example:
+    Examples:
         >>> round(float(log_minus_log_start(np.array(0.0), np.array(9.0))), 3)
         1.097
     """
@@ -36,7 +36,7 @@ def fit_cloglog(x: Floats, passes: Floats, draws: Floats) -> tuple[Floats, Float
     Returns:
         (b0, b1) [B, 2], and the Fisher information there [B, 2, 2].
 
-    Example:
+    Examples:
         >>> passes, draws = np.array([[10.0, 50.0]]), np.full((1, 2), 100)
         >>> coef, _ = fit_cloglog(np.array([0.0, 1.0]), passes, draws)
         >>> np.exp(-np.exp(coef[0] @ [[1, 1], [0, 1]])).round(3).tolist()

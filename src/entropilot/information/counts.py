@@ -26,7 +26,7 @@ def checked_counts(
     Raises:
         InputError: for a value that is not whole, is negative, or for more successes than trials.
 
-    Example:
+    Examples:
         >>> checked_counts([0, 3], 8)
         (array([0, 3]), array([8, 8]))
     """
@@ -55,7 +55,7 @@ def whole_numbers(values: ArrayLike, name: str) -> NDArray[np.int64]:
     Raises:
         InputError: for a value with a fraction, a nan, or something that is no number.
 
-    Example:
+    Examples:
         >>> whole_numbers([1.0, 2.0], "k")
         array([1, 2])
     """
@@ -85,7 +85,7 @@ def reject(bad: NDArray[np.bool_], values: NDArray[Any], expected: str) -> None:
     Raises:
         InputError: if any of ``bad`` is True.
 
-    Example:
+    Examples:
         >>> reject(np.array([False]), np.array([1]), "all is well")
     """
     if not bad.any():

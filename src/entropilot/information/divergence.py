@@ -46,7 +46,7 @@ def kl_divergence(p: Array, q: Array, *, base: float | None = None) -> Array:
     Raises:
         InputError: a row is no distribution, or the last axes differ.
 
-    Example:
+    Examples:
         >>> float(kl_divergence([0.5, 0.5], [0.25, 0.75]).round(4))
         0.1438
     """
@@ -84,7 +84,7 @@ def kl_estimate(
         InputError: a log-prob is nan or above 0 (a padding sentinel, or a probability).
         ConfigurationError: unknown kind.
 
-    Example:
+    Examples:
         >>> p, q = [-1.0], [-1.5]
         >>> float(kl_estimate(p, q, "k1")[0]), float(kl_estimate(p, q)[0].round(4))
         (0.5, 0.1065)
@@ -124,7 +124,7 @@ def js_share(a: Array, b: Array) -> Array:
     Returns:
         [...] in [0, (a + b) ln(2) / 2].
 
-    Example:
+    Examples:
         >>> float(js_share(np.float64(1.0), np.float64(0.0))) == LN2 / 2
         True
     """
@@ -157,7 +157,7 @@ def js_divergence(p: Array, q: Array, *, base: float | None = None) -> Array:
     Raises:
         InputError: a row is no distribution, or the last axes differ.
 
-    Example:
+    Examples:
         >>> float(js_divergence([1.0, 0.0], [0.0, 1.0], base=2))
         1.0
 
@@ -199,7 +199,7 @@ def js_divergence_from_logits(
     Raises:
         InputError: shapes differ; a row has nan or +inf, or is -inf everywhere.
 
-    Example:
+    Examples:
         >>> float(js_divergence_from_logits([0.0, 0.0], [0.0, -float("inf")]).round(4))
         0.2158
     """

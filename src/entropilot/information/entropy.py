@@ -40,7 +40,7 @@ def entropy(p: Array, *, base: float | None = None) -> Array:
     Raises:
         InputError: a row is negative, nan, or does not sum to 1.
 
-    Example:
+    Examples:
         >>> round(float(entropy([0.5, 0.25, 0.125, 0.125], base=2)), 6)
         1.75
 
@@ -69,7 +69,7 @@ def varentropy(p: Array) -> Array:
     Raises:
         InputError: a row is negative, nan, or does not sum to 1.
 
-    Example:
+    Examples:
         >>> round(float(varentropy([0.9, 0.1])), 4)
         0.4345
 
@@ -100,7 +100,7 @@ def surprisal(p: Array, *, base: float | None = None) -> Array:
     Raises:
         InputError: a value is outside [0, 1] or nan.
 
-    Example:
+    Examples:
         >>> float(surprisal(0.25, base=2))
         2.0
     """
@@ -134,7 +134,7 @@ def cross_entropy(p: Array, q: Array, *, base: float | None = None) -> Array:
     Raises:
         InputError: a row is no distribution, or the last axes differ.
 
-    Example:
+    Examples:
         >>> float(cross_entropy([0.5, 0.5], [0.25, 0.75], base=2).round(4))
         1.2075
     """
@@ -163,7 +163,7 @@ def mutual_information(joint: Array, *, base: float | None = None) -> Array:
     Raises:
         InputError: a table is negative, nan, does not sum to 1, or has fewer than two axes.
 
-    Example:
+    Examples:
         >>> float(mutual_information([[0.5, 0.0], [0.0, 0.5]], base=2))
         1.0
 
@@ -205,7 +205,7 @@ def entropy_from_logits(
     Raises:
         InputError: a row has nan or +inf, or is -inf everywhere.
 
-    Example:
+    Examples:
         >>> float(entropy_from_logits([0.0, 0.0, -float("inf")], base=2))
         1.0
     """
@@ -230,7 +230,7 @@ def varentropy_from_logits(
     Raises:
         InputError: a row has nan or +inf, or is -inf everywhere.
 
-    Example:
+    Examples:
         >>> float(varentropy_from_logits([0.0, 0.0]))
         0.0
     """

@@ -23,8 +23,9 @@ from entropilot.information.intervals import (
     bootstrap_weights,
     percentile_interval,
 )
-from entropilot.information.pass_until import PassUntilResult, instance_rates, stack_results
+from entropilot.information.pass_until import PassUntilResult, stack_results
 from entropilot.information.scaling import checked_sizes, log_minus_log
+from entropilot.information.task_rate import instance_rates
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def circuits(N: ArrayLike, log_c: ArrayLike, alpha: ArrayLike, vote: str = "soft
     Raises:
         InputError: for an unknown vote.
 
-    Example:
+    Examples:
         >>> circuits([1e6, 1e8], [6.0, 1.0], [0.4, 0.05], vote="max").round(3).tolist()
         [0.309, -1.368]
     """
@@ -105,7 +106,7 @@ def growth_shape(
     Raises:
         InputError: for fewer than 2 usable sizes, or shapes that do not fit.
 
-    Example:
+    Examples:
         >>> sizes = np.array([1e6, 1e7, 1e8, 1e9, 1e10])
         >>> shape = growth_shape(sizes, np.exp(-np.exp(circuits(sizes, [6.0], [0.4]))))
         >>> shape.verdict, abs(shape.q2) < 1e-9
@@ -245,7 +246,7 @@ def fit_two_circuits(N: ArrayLike, f: ArrayLike) -> tuple[tuple[float, float, fl
     Raises:
         InputError: for fewer than 4 sizes.
 
-    Example:
+    Examples:
         >>> sizes = np.logspace(6, 10, 9)
         >>> params, rss = fit_two_circuits(sizes, circuits(sizes, [1.0, 9.0], [0.05, 0.55]))
         >>> rss < 1e-9

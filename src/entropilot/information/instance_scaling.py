@@ -43,6 +43,7 @@ class InstanceFit:
     assist: tuple[float, float, float] | None  # b0, b1, R^2 of log(-log rate) on log loss
     loss_log_a: Floats  # [S] of the assisted ones: loss = a N^-g
     loss_g: Floats  # [S]
+    alpha_stderr: Floats  # [S] of the scatter about the line; nan below 3 usable sizes
 
     @property
     def c(self) -> Floats:
@@ -88,7 +89,7 @@ def fit_instances(
         InputError: for shapes that do not fit, no usable instance, or a loss that explains less
             than 30 % of the variance of log(-log rate).
 
-    Example:
+    Examples:
         >>> rates = [[0.1, 0.0], [0.3, 0.0], [0.5, 0.2]]
         >>> fit = fit_instances([1e6, 1e7, 1e8], rates)
         >>> fit.usable.tolist(), round(fit.predict(1e9).mean, 3)
@@ -110,7 +111,7 @@ def fit_instances(
         raise InputError(
             "no instance has 0 < rate < 1 at 2 sizes; add draws or sizes, or fit the whole task"
         )
-    intercept, slope = _column_lines(x, f, inside)
+    intercept, slope, slope_stderr = _column_lines(x, f, inside)
     log_c, alpha = np.where(usable, intercept, np.nan), np.where(usable, -slope, np.nan)
     s = rates.shape[1]
     assist, assisted = None, np.zeros(s, dtype=np.bool_)
@@ -118,14 +119,14 @@ def fit_instances(
     if nll is not None:
         log_loss = _log_loss(nll, rates.shape)
         assist = _assistance(log_loss[inside], f[inside])
-        loss_intercept, loss_slope = _column_lines(x, log_loss, np.ones_like(inside))
+        loss_intercept, loss_slope, _ = _column_lines(x, log_loss, np.ones_like(inside))
         assisted = ~usable
         log_a, g = (
             np.where(assisted, loss_intercept, np.nan),
             np.where(assisted, -loss_slope, np.nan),
         )
     worse = usable & (np.nan_to_num(alpha, nan=1.0) <= 0)
-    return InstanceFit(log_c, alpha, usable, assisted, worse, assist, log_a, g)
+    return InstanceFit(log_c, alpha, usable, assisted, worse, assist, log_a, g, slope_stderr)
 
 
 def _log_loss(nll: ArrayLike, shape: tuple[int, ...]) -> Floats:
@@ -153,8 +154,8 @@ def _assistance(log_loss: Floats, f: Floats) -> tuple[float, float, float]:
     return coef[0], coef[1], r2
 
 
-def _column_lines(x: Floats, y: Floats, valid: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Intercept and slope of every column of y [n, S], over its valid rows."""
+def _column_lines(x: Floats, y: Floats, valid: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+    """Intercept, slope and its standard error, of every column of y [n, S] over its valid rows."""
     w = valid.astype(np.float64)
     n = np.maximum(w.sum(axis=0), 1)
     centre = (w * x[:, None]).sum(axis=0) / n
@@ -162,4 +163,7 @@ def _column_lines(x: Floats, y: Floats, valid: NDArray[np.bool_]) -> tuple[Float
     dx = w * (x[:, None] - centre)
     sxx = (dx * dx).sum(axis=0)
     slope = (dx * y).sum(axis=0) / np.where(sxx > 0, sxx, np.nan)
-    return mean - slope * centre, slope
+    residual = w * (y - mean - slope * dx)
+    spare = np.where(n > 2, n - 2, np.nan)  # two points leave no scatter to judge by
+    stderr = np.sqrt((residual * residual).sum(axis=0) / spare / np.where(sxx > 0, sxx, np.nan))
+    return mean - slope * centre, slope, stderr

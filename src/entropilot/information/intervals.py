@@ -47,7 +47,7 @@ def normal_quantile(confidence: float) -> float:
     Raises:
         InputError: for a confidence outside (0, 1), such as 95.
 
-    Example:
+    Examples:
         >>> round(normal_quantile(0.95), 4)
         1.96
     """
@@ -74,7 +74,7 @@ def wilson(n_success: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tupl
     Raises:
         InputError: for counts that are not whole, negative, or above ``n``.
 
-    Example:
+    Examples:
         >>> low, high = wilson(8, 10)
         >>> round(float(low), 3), round(float(high), 3)
         (0.49, 0.943)
@@ -113,7 +113,7 @@ def clopper_pearson(c: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tup
     Raises:
         InputError: for counts that are not whole, negative, or above ``n``.
 
-    Example:
+    Examples:
         >>> low, high = clopper_pearson(0, 10)
         >>> float(low), round(float(high), 4)
         (0.0, 0.3085)
@@ -162,7 +162,7 @@ def group_index(groups: ArrayLike | None, n: int) -> tuple[NDArray[np.int64], in
     Raises:
         InputError: if the lengths differ, or there is nothing.
 
-    Example:
+    Examples:
         >>> group_index(["b", "a", "b"], 3)
         (array([1, 0, 1]), 2)
     """
@@ -199,7 +199,7 @@ def bootstrap_weights(
     Yields:
         [chunk, G] how often each group was drawn; every row sums to G.
 
-    Example:
+    Examples:
         >>> weights = np.concatenate(list(bootstrap_weights(3, 5, np.random.default_rng(0))))
         >>> weights.shape, bool((weights.sum(axis=1) == 3).all())
         ((5, 3), True)
@@ -247,7 +247,7 @@ def cluster_bootstrap(
     Raises:
         InputError: for shapes that do not fit, or no items.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> found = cluster_bootstrap([1, 0, 1, 1, 0, 1], groups=[0, 0, 1, 1, 2, 2], rng=rng)
         >>> round(float(found.value), 3), float(found.low), float(found.high)
@@ -310,7 +310,7 @@ def cluster_bootstrap_of(
         The statistic at weights of one, with its interval. Resamples that give nan are counted
         and left out.
 
-    Example:
+    Examples:
         >>> x = np.array([1.0, 2.0, 4.0, 8.0])
         >>> log_mean = lambda w: np.log(w @ x / w.sum(axis=1))
         >>> found = cluster_bootstrap_of(log_mean, 4, rng=np.random.default_rng(0))
@@ -336,7 +336,7 @@ def percentile_interval(resamples: Floats, confidence: float = 0.95) -> tuple[Fl
     Returns:
         Low and high [...], and how many rows were left out. Nan ends when no row is left.
 
-    Example:
+    Examples:
         >>> low, high, left_out = percentile_interval(np.arange(101.0), 0.9)
         >>> round(float(low), 6), round(float(high), 6), left_out
         (5.0, 95.0, 0)

@@ -50,7 +50,7 @@ def masked_mean(values: Array, valid: Array, *, axis: int | None = None) -> Arra
     Raises:
         InputError: shapes differ.
 
-    Example:
+    Examples:
         >>> float(masked_mean([1.0, 3.0, float("nan")], [True, True, False]))
         2.0
     """
@@ -84,7 +84,7 @@ def masked_quantile(values: Array, valid: Array, q: float | Sequence[float]) -> 
         InputError: shapes differ, or a valid value is nan.
         ConfigurationError: q outside [0, 1].
 
-    Example:
+    Examples:
         >>> float(masked_quantile([1.0, 2.0, 99.0], [True, True, False], 0.5))
         1.5
     """
@@ -127,7 +127,7 @@ def check_entropy(entropy: Array, valid: Array | None = None, *, n_vocab: int = 
     Raises:
         InputError: says how many values, the worst one, and what it probably is.
 
-    Example:
+    Examples:
         >>> check_entropy([0.3, 1.2], n_vocab=50)
     """
     ceiling = math.log(n_vocab) if n_vocab else math.inf
@@ -147,7 +147,7 @@ def check_logprob(logprob: Array, valid: Array | None = None) -> None:
     Raises:
         InputError: says how many values and the worst one.
 
-    Example:
+    Examples:
         >>> check_logprob([-0.1, -float("inf"), 0.0])
     """
     _check_range(

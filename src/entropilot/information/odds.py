@@ -43,7 +43,7 @@ def mantel_haenszel(tables: ArrayLike, confidence: float = 0.95) -> MantelHaensz
     Raises:
         InputError: for another shape, or negative counts.
 
-    Example:
+    Examples:
         >>> found = mantel_haenszel([[[10, 5], [4, 9]], [[8, 2], [6, 7]]])
         >>> round(found.odds_ratio, 3), found.n_strata
         (4.57, 2)

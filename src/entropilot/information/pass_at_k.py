@@ -66,7 +66,7 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> Floats:
     Raises:
         InputError: for k > n, k < 1, or counts that are not whole, negative or above n.
 
-    Example:
+    Examples:
         >>> pass_at_k(10, [0, 3, 10], 4).round(6).tolist()
         [0.0, 0.833333, 1.0]
 
@@ -82,7 +82,8 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> Floats:
             draws > trials,
             draws,
             f"k may not exceed the samples n of a problem; n is {smallest} and the largest k "
-            f"allowed here is {smallest}, so lower k or draw more samples",
+            f"allowed here is {smallest}, so lower k, draw more samples, or say that it is "
+            f"extrapolated (pass_at_k_extrapolated)",
         )
     out = np.empty(counts.shape)
     flat = np.empty(counts.size)
@@ -105,7 +106,7 @@ def pass_at_k_curve(n: ArrayLike, c: ArrayLike, ks: ArrayLike) -> PassCurve:
     Raises:
         InputError: as ``pass_at_k``.
 
-    Example:
+    Examples:
         >>> pass_at_k_curve(4, [0, 1, 4], [1, 2, 4]).mean.round(3).tolist()
         [0.417, 0.5, 0.667]
     """
@@ -156,7 +157,7 @@ def pass_at_k_interval(
     Raises:
         InputError: for bad counts, an unknown method, or ``nested`` with ``groups``.
 
-    Example:
+    Examples:
         >>> low, high = pass_at_k_interval(10, [0, 5], 4)
         >>> low.round(3).tolist(), high.round(3).tolist()
         ([0.0, 0.563], [0.771, 0.999])
@@ -218,7 +219,7 @@ def pass_at_k_difference(
     Returns:
         Arrays [K]: difference and ends.
 
-    Example:
+    Examples:
         >>> found = pass_at_k_difference(8, [1, 2, 4, 4], [2, 4, 5, 8], [1])
         >>> float(found.value[0]), bool(found.low[0] > 0)
         (0.25, True)
@@ -254,7 +255,7 @@ def crossing_k(
     Raises:
         InputError: if the two have different k.
 
-    Example:
+    Examples:
         >>> round(crossing_k({1: 0.4, 4: 0.8, 16: 1.0}, {1: 0.7, 4: 0.8, 16: 0.9}), 3)
         4.0
     """

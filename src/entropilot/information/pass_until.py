@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import InputError
+from entropilot.information._few_passes import rate_with_few_below
 from entropilot.information.counts import reject, whole_numbers
-from entropilot.information.intervals import Floats, cluster_bootstrap_of
+from entropilot.information.intervals import Floats
 
-Draw = Callable[[int, np.random.Generator], Any]  # bool [n] in draw order, or (bool [n], texts)
+#: bool [n] in draw order; or (bool [n], texts); or (bool [n], texts or None, tokens [n])
+Draw = Callable[[int, np.random.Generator], Any]
 
 IDENTICAL = 50  # so many equal answers from the start suggest a greedy or cached sampler
 
@@ -36,6 +38,7 @@ class PassUntilResult:
     passes: Any  # r, or fewer where censored
     r: int
     k_max: int
+    tokens: int | None = None  # of all answers drawn, thrown-away ones too; None: not reported
 
     @property
     def censored(self) -> Any:
@@ -62,43 +65,46 @@ class PassUntilResult:
     @property
     def upper95(self) -> Any:
         """One-sided 95 % upper bound; 1 - 0.05^(1/k_max), about 3/k_max, after no pass."""
-        return self._ends(0.9)[1]
+        return self._quantiles(lambda s, k: self._high(s, k, 0.05))
 
     @property
     def ci(self) -> tuple[Any, Any]:
         """Exact 95 % interval: inverse sampling; Clopper-Pearson where censored.
 
-        After no pass at all it runs from 0 to the one-sided bound.
+        After no pass at all it runs from 0 to the one-sided bound. Computed when asked for.
         """
-        low, high = self._ends(0.95)
-        return low, np.where(np.asarray(self.passes) == 0, self.upper95, high)[()]
 
-    def _ends(self, confidence: float) -> tuple[Floats, Floats]:
-        from scipy.special import betaincinv  # costs 0.2 s to import
+        def both(s: NDArray[np.int64], k: NDArray[np.int64]) -> Floats:
+            high = self._high(s, k, 0.025)
+            high[s == 0] = -np.expm1(np.log(0.05) / k[s == 0])
+            low = np.zeros(len(s))
+            low[s > 0] = rate_with_few_below(s[s > 0], k[s > 0], 0.975)
+            return np.stack([low, high])
 
-        tail = (1 - confidence) / 2
-        passes, draws = np.broadcast_arrays(np.asarray(self.passes), np.asarray(self.K))
-        pairs, where = np.unique(
-            np.stack([passes.ravel(), draws.ravel()]), axis=1, return_inverse=True
-        )
-        s, k = pairs
-        low = np.where(s == 0, 0.0, betaincinv(np.maximum(s, 1), k - s + 1, tail))
-        # The last of K draws is a pass by design, so an uncensored upper end has s - 1 passes in
+        low, high = self._quantiles(both)
+        return low, high
+
+    def _high(self, s: NDArray[np.int64], k: NDArray[np.int64], tail: float) -> Floats:
+        # The last of K draws is a pass by design, so an uncensored upper end has r - 1 passes in
         # K - 1 draws; a censored one is Clopper-Pearson's.
-        a = np.where(s >= self.r, s, s + 1)
-        high = np.where(s == k, 1.0, betaincinv(a, np.maximum(k - s, 1), 1 - tail))
-        where = where.reshape(draws.shape)
-        return low[where][()], high[where][()]
+        is_done = s >= self.r
+        high = np.ones(len(s))
+        inside = s < k  # all draws passed: nothing excludes a rate of 1
+        a, n = np.where(is_done, s, s + 1)[inside], np.where(is_done, k - 1, k)[inside]
+        high[inside] = rate_with_few_below(a, n, tail)
+        return high
 
-
-class TaskRate(NamedTuple):
-    """Pass rate of a task: the mean over its instances."""
-
-    value: float
-    stderr: float
-    ci: tuple[float, float]
-    n_censored: int
-    draws: int  # answers drawn in all
+    def _quantiles(
+        self, ends: Callable[[NDArray[np.int64], NDArray[np.int64]], Floats]
+    ) -> NDArray[np.float64]:
+        """``ends(passes, draws)`` [..., m] once for each distinct pair, spread over instances."""
+        passes, draws = np.broadcast_arrays(
+            np.asarray(self.passes, dtype=np.int64), np.asarray(self.K, dtype=np.int64)
+        )
+        width = self.k_max + 1
+        pairs, where = np.unique(passes.ravel() * width + draws.ravel(), return_inverse=True)
+        found = ends(*np.divmod(pairs, width))
+        return np.asarray(found[..., where.reshape(draws.shape)][()])
 
 
 def pass_until(
@@ -114,8 +120,9 @@ def pass_until(
 
     Args:
         sample: ``sample(n, rng)`` gives n verdicts, bool [n] in draw order (True = pass), or a pair
-            (verdicts, texts). Answers of parallel workers must be put in the order of their draw,
-            not of arrival: short answers arrive first and pass at another rate.
+            (verdicts, texts), or (verdicts, texts or None, tokens [n]) to count the cost. Answers
+            of parallel workers must be put in the order of their draw, not of arrival: short
+            answers arrive first and pass at another rate.
         r: passes to wait for, >= 1. 2 is the least that has an unbiased estimate.
         k_max: cap, >= r.
         batch: draws at a time. What a batch holds after the r-th pass is thrown away, since
@@ -130,7 +137,7 @@ def pass_until(
         InputError: for r < 1, k_max < r, batch < 1, or a sampler that returns another number of
             verdicts than it was asked for.
 
-    Example:
+    Examples:
         >>> found = pass_until(lambda n, rng: rng.random(n) < 0.1, r=2, seed=1)
         >>> int(found.passes), bool(found.censored), 0 < float(found.mvue) < 1
         (2, False, True)
@@ -142,9 +149,12 @@ def pass_until(
         raise InputError(f"batch is {batch}; draw at least 1 answer at a time")
     rng = np.random.default_rng(seed)
     drawn, passes, first, is_same = 0, 0, None, temperature is None or temperature == 0
+    tokens: int | None = None
     while passes < r and drawn < k_max:
         size = min(batch, k_max - drawn)
-        verdicts, texts = _verdicts(sample(size, rng), size)
+        verdicts, texts, lengths = _verdicts(sample(size, rng), size)
+        if lengths is not None:
+            tokens = (tokens or 0) + int(lengths.sum())
         if texts is not None and is_same:
             first = texts[0] if first is None else first
             is_same = all(text == first for text in texts)
@@ -160,7 +170,7 @@ def pass_until(
             "temperature sampling without a cache",
             stacklevel=2,
         )
-    return PassUntilResult(np.int64(drawn), np.int64(passes), r, k_max)
+    return PassUntilResult(np.int64(drawn), np.int64(passes), r, k_max, tokens)
 
 
 def pu_from_counts(K: ArrayLike, passes: ArrayLike, r: int, k_max: int) -> PassUntilResult:
@@ -179,7 +189,7 @@ def pu_from_counts(K: ArrayLike, passes: ArrayLike, r: int, k_max: int) -> PassU
         InputError: with the index of a record with passes > K, more than r passes, K above k_max,
             or a run that stopped before both r passes and the cap.
 
-    Example:
+    Examples:
         >>> found = pu_from_counts([13, 1000], [2, 0], r=2, k_max=1000)
         >>> found.mvue.round(4).tolist(), found.censored.tolist()
         ([0.0833, 0.0], [False, True])
@@ -214,15 +224,13 @@ def stack_results(results: Sequence[PassUntilResult] | PassUntilResult) -> PassU
     Raises:
         InputError: for an empty list, or designs that differ.
 
-    Example:
+    Examples:
         >>> one = pu_from_counts(13, 2, r=2, k_max=100)
         >>> stack_results([one, one]).K.tolist()
         [13, 13]
     """
     if isinstance(results, PassUntilResult):
-        return PassUntilResult(
-            np.atleast_1d(results.K), np.atleast_1d(results.passes), results.r, results.k_max
-        )
+        return replace(results, K=np.atleast_1d(results.K), passes=np.atleast_1d(results.passes))
     designs = {(x.r, x.k_max) for x in results}
     if len(designs) != 1:
         raise InputError(
@@ -232,116 +240,8 @@ def stack_results(results: Sequence[PassUntilResult] | PassUntilResult) -> PassU
     r, k_max = designs.pop()
     K = np.concatenate([np.atleast_1d(x.K) for x in results])
     passes = np.concatenate([np.atleast_1d(x.passes) for x in results])
-    return PassUntilResult(K, passes, r, k_max)
-
-
-def instance_rates(results: PassUntilResult, estimator: str = "mvue") -> NDArray[np.float64]:
-    """Pass rate of every instance by a named estimator.
-
-    Args:
-        results: from ``pass_until`` or ``pu_from_counts``.
-        estimator: "mvue" (unbiased) or "mle" (the paper's).
-
-    Raises:
-        InputError: for "mvue" with r = 1, or another name.
-
-    Example:
-        >>> instance_rates(pu_from_counts([13], 2, r=2, k_max=100), "mle").round(4).tolist()
-        [0.1538]
-    """
-    if estimator == "mle":
-        return np.atleast_1d(results.mle)
-    if estimator != "mvue":
-        raise InputError(f"estimator is {estimator!r}; expected 'mvue' or 'mle'")
-    if results.r < 2:
-        raise InputError("the unbiased estimator needs r >= 2; use r=2 or estimator='mle'")
-    return np.atleast_1d(results.mvue)
-
-
-def task_pu(
-    results: Sequence[PassUntilResult] | PassUntilResult,
-    estimator: str = "mvue",
-    *,
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> TaskRate:
-    """Pass rate of a task, with the bootstrap over its instances.
-
-    The spread over instances holds the noise of the draws already, so it is counted once. Instances
-    that a random guess can hit must be left out beforehand.
-
-    Args:
-        results: one per instance, or one with arrays.
-        estimator: "mvue" or "mle".
-        n_resamples: resamples of the instances.
-        confidence: in (0, 1).
-        seed: of the bootstrap.
-
-    Returns:
-        Value, standard error, interval, censored instances, and draws used.
-
-    Raises:
-        InputError: for "mvue" with r = 1.
-
-    Example:
-        >>> found = task_pu(pu_from_counts([13, 5, 40], 2, r=2, k_max=100))
-        >>> round(found.value, 4), found.draws
-        (0.1197, 58)
-    """
-    stacked = stack_results(results)
-    rates = instance_rates(stacked, estimator)
-    means: list[Floats] = []
-
-    def mean(weights: Floats) -> Floats:
-        means.append(weights @ rates / len(rates))
-        return means[-1]
-
-    found = cluster_bootstrap_of(
-        mean,
-        len(rates),
-        rng=np.random.default_rng(seed),
-        n_resamples=n_resamples,
-        confidence=confidence,
-    )
-    spread = np.concatenate(means[1:])  # the first has weights of one
-    return TaskRate(
-        float(rates.mean()),
-        float(spread.std(ddof=1)) if len(rates) > 1 else float("nan"),
-        (float(found.low), float(found.high)),
-        int(np.sum(stacked.censored)),
-        int(np.sum(stacked.K)),
-    )
-
-
-def above_chance(
-    pu: ArrayLike, chance: float, var: ArrayLike | None = None
-) -> tuple[Floats, Floats | None]:
-    """Pass rate beyond random guessing, with its variance.
-
-        (PU - chance) / (1 - chance),      variance / (1 - chance)^2
-
-    Args:
-        pu: pass rates.
-        chance: of a random answer, in [0, 1).
-        var: variances of ``pu``.
-
-    Returns:
-        Corrected rates, which are negative below chance, and variances (None without ``var``).
-
-    Raises:
-        InputError: for a chance outside [0, 1).
-
-    Example:
-        >>> value, _ = above_chance([0.25, 0.5], 0.25)
-        >>> value.round(4).tolist()
-        [0.0, 0.3333]
-    """
-    if not 0 <= chance < 1:
-        raise InputError(f"chance is {chance}; expected the pass rate of guessing, in [0, 1)")
-    rate = np.asarray(pu, dtype=np.float64)
-    corrected = (rate - chance) / (1 - chance)
-    return corrected, None if var is None else np.asarray(var, dtype=np.float64) / (1 - chance) ** 2
+    costs = [x.tokens for x in results if x.tokens is not None]
+    return PassUntilResult(K, passes, r, k_max, sum(costs) if len(costs) == len(results) else None)
 
 
 def _checked_design(r: int, k_max: int) -> None:
@@ -351,14 +251,23 @@ def _checked_design(r: int, k_max: int) -> None:
         )
 
 
-def _verdicts(drawn: Any, size: int) -> tuple[NDArray[np.bool_], Sequence[str] | None]:
-    texts = None
+def _verdicts(
+    drawn: Any, size: int
+) -> tuple[NDArray[np.bool_], Sequence[str] | None, NDArray[np.int64] | None]:
+    texts, lengths = None, None
     if isinstance(drawn, tuple):
-        drawn, texts = drawn
+        drawn, texts, *more = drawn
+        if more and more[0] is not None:
+            lengths = whole_numbers(more[0], "tokens")
+            if lengths.shape != (size,):
+                raise InputError(
+                    f"sample({size}, rng) gave token counts of shape {lengths.shape}; expected one "
+                    f"for each of the {size} answers"
+                )
     verdicts = np.asarray(drawn)
     if verdicts.shape != (size,) or verdicts.dtype != np.bool_:
         raise InputError(
             f"sample({size}, rng) gave {verdicts.dtype} values of shape {verdicts.shape}; expected "
             f"bool [{size}] in draw order"
         )
-    return verdicts, texts
+    return verdicts, texts, lengths

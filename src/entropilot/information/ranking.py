@@ -81,7 +81,7 @@ def auc(score: ArrayLike, wrong: ArrayLike) -> float:
     Raises:
         InputError: for lengths that differ, or labels other than 0 and 1.
 
-    Example:
+    Examples:
         >>> auc([0.1, 0.4, 0.4, 0.9], [0, 0, 1, 1])
         0.875
 
@@ -125,7 +125,7 @@ def auc_interval(
     Raises:
         InputError: for lengths that differ, labels other than 0 and 1, an unknown method.
 
-    Example:
+    Examples:
         >>> found = auc_interval([0.1, 0.4, 0.35, 0.8, 0.7, 0.2], [0, 0, 1, 1, 1, 0])
         >>> round(found.value, 3), round(found.high, 3), found.n_wrong, found.method
         (0.889, 1.0, 3, 'bootstrap')
@@ -178,7 +178,7 @@ def delong(
         AUC and variance; both nan when labels are all equal, variance nan when all wrong or all
         right ones sit in one group.
 
-    Example:
+    Examples:
         >>> value, variance = delong([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
         >>> value, variance
         (0.75, 0.125)
@@ -219,7 +219,7 @@ def roc_curve(score: ArrayLike, wrong: ArrayLike, max_points: int = 200) -> RocC
     Raises:
         InputError: when labels are all equal, so that there is no curve.
 
-    Example:
+    Examples:
         >>> curve = roc_curve([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
         >>> curve.detection.tolist()
         [0.0, 0.5, 0.5, 1.0, 1.0]
@@ -255,7 +255,7 @@ def equal_count_buckets(score: ArrayLike, right: ArrayLike, n: int = 5) -> Bucke
     Raises:
         InputError: with fewer scores than buckets.
 
-    Example:
+    Examples:
         >>> found = equal_count_buckets([1, 2, 3, 4], [1, 1, 1, 0], n=2)
         >>> found.accuracy.tolist(), found.is_monotone
         ([1.0, 0.5], True)
@@ -301,7 +301,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> float:
     Returns:
         In [-1, 1]; nan, with a warning, when either is constant or fewer than 2 pairs remain.
 
-    Example:
+    Examples:
         >>> round(spearman([1, 2, 3, 4], [9, 7, 7, 1]), 4)
         -0.9487
     """

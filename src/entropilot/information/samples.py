@@ -38,7 +38,7 @@ def count_samples(
     Raises:
         InputError: if a sample id occurs twice in one problem, or lengths differ.
 
-    Example:
+    Examples:
         >>> count_samples(["a", "b", "a"], [True, False, False])
         SampleCounts(problem=('a', 'b'), c=array([1, 0]), n=array([2, 1]))
     """
@@ -79,7 +79,7 @@ def match_problems(
     Raises:
         InputError: if an id is doubled, or missing in either run; the message lists the missing.
 
-    Example:
+    Examples:
         >>> match_problems(["a", "b"], ["b", "a"])
         (array([0, 1]), array([1, 0]))
     """
@@ -112,7 +112,7 @@ def compare_settings(base: Mapping[str, object], new: Mapping[str, object]) -> l
     Returns:
         One sentence for each difference; empty when there is none.
 
-    Example:
+    Examples:
         >>> compare_settings({"temperature": 0.6}, {"temperature": 0.6})
         []
     """

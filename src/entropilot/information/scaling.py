@@ -82,7 +82,7 @@ def log_minus_log(pu: ArrayLike) -> Floats:
     Args:
         pu: pass rates in [0, 1]; 0 gives inf and 1 gives -inf.
 
-    Example:
+    Examples:
         >>> round(float(log_minus_log(0.5)), 4)
         -0.3665
     """
@@ -98,7 +98,7 @@ def pass_rate(f: ArrayLike) -> Floats:
     Args:
         f: any real; large gives 0.
 
-    Example:
+    Examples:
         >>> round(float(pass_rate(-0.36651292)), 6)
         0.5
     """
@@ -115,7 +115,7 @@ def checked_sizes(N: ArrayLike) -> Floats:
     Raises:
         InputError: naming the index of a size that is not positive, or repeated.
 
-    Example:
+    Examples:
         >>> checked_sizes([10, 20]).tolist()
         [10.0, 20.0]
     """
@@ -156,7 +156,7 @@ def fit_task_scaling(
     Raises:
         InputError: for fewer than 2 usable sizes, bad sizes, or rates outside [0, 1].
 
-    Example:
+    Examples:
         >>> fit = fit_task_scaling([1e6, 1e7, 1e8], [0.01, 0.1, 0.35])
         >>> round(fit.alpha, 3), round(float(fit.predict(1e9)), 3)
         (0.321, 0.601)
@@ -234,7 +234,7 @@ def fit_task_scaling_counts(
     Raises:
         InputError: for fewer than 2 sizes, bad sizes, no pass at all, or no failure at all.
 
-    Example:
+    Examples:
         >>> from entropilot.information.pass_until import pu_from_counts
         >>> counts = [pu_from_counts([900, 1000], [2, 0], r=2, k_max=1000),
         ...           pu_from_counts([40, 15], 2, r=2, k_max=1000)]
@@ -284,7 +284,7 @@ def least_squares_line(
     Returns:
         (intercept, slope), [2, 2], residual variance (0 with weights).
 
-    Example:
+    Examples:
         >>> least_squares_line(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]), None)[0]
         (1.0, 2.0)
     """

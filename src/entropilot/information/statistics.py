@@ -76,7 +76,7 @@ def token_statistics(
     Raises:
         InputError: a row has nan or +inf, or is -inf everywhere; a target is out of range.
 
-    Example:
+    Examples:
         >>> logits = np.log([[0.5, 0.25, 0.25], [1.0, 1.0, 2.0]])
         >>> statistics = token_statistics(logits, [0, 2])
         >>> statistics.entropy.round(4).tolist(), statistics.logprob.round(4).tolist()

@@ -40,7 +40,7 @@ def support_threshold(k: ArrayLike, zeta: float = 0.05, exact: bool = False) -> 
     Raises:
         InputError: for k < 1 or zeta outside (0, 1).
 
-    Example:
+    Examples:
         >>> round(float(support_threshold(8192)), 6)
         0.000366
     """
@@ -87,7 +87,7 @@ def support_category(
     Raises:
         InputError: for budgets that differ under "observed", an unknown rule, or bad counts.
 
-    Example:
+    Examples:
         >>> support_category([3, 0, 2, 0], 8, [5, 1, 0, 0], 8).tolist()
         [0, 1, 2, 3]
     """
@@ -135,7 +135,7 @@ def support_metrics(P: ArrayLike, E: ArrayLike, S: ArrayLike) -> dict[str, Float
     Returns:
         "SRR" (support retained), "NDR" (new discovered), "SDS", "NSCR" (net change).
 
-    Example:
+    Examples:
         >>> {k: round(float(v), 3) for k, v in support_metrics(2400, 36, 163).items()}
         {'SRR': 0.936, 'NDR': 0.015, 'SDS': 0.029, 'NSCR': -0.049}
     """
@@ -179,7 +179,7 @@ def support_dynamics(
     Raises:
         InputError: for categories outside 0..4, or none.
 
-    Example:
+    Examples:
         >>> found = support_dynamics([0, 0, 0, 1, 2, 2, 3], seed=0)
         >>> found["P"], found["S"], round(found["NSCR"], 3), found["sign_p"]
         (3, 2, -0.167, 1.0)
@@ -226,7 +226,7 @@ def sign_test(E: int, S: int) -> float:
     Returns:
         In (0, 1]; 1 when both are 0.
 
-    Example:
+    Examples:
         >>> sign_test(1, 6)
         0.125
     """
@@ -250,7 +250,7 @@ def null_support(c: ArrayLike, n: ArrayLike, k: int, unbiased: bool = False) -> 
     Returns:
         Expected count of each of E and S.
 
-    Example:
+    Examples:
         >>> round(null_support([0, 1, 8], 8, 4), 3)
         0.25
     """
@@ -283,7 +283,7 @@ def expected_support(
     Raises:
         InputError: for k above a number of samples, or problem lists of different length.
 
-    Example:
+    Examples:
         >>> found = expected_support([4, 1], [8, 0], 8, 1)
         >>> float(found["P"]), float(found["E"]), float(found["S"])
         (0.5, 0.5, 0.125)
@@ -314,7 +314,7 @@ class SupportMonitor:
         n_base: samples per problem.
         k: budget at which support is stated, <= samples at the start and later.
 
-    Example:
+    Examples:
         >>> monitor = SupportMonitor([4, 1, 0], 8, k=2)
         >>> row = monitor.update(10, [8, 0, 0], 8)
         >>> row["step"], round(row["S"], 3), len(monitor.rows)

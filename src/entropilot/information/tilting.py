@@ -13,16 +13,21 @@ pass@k at large k is strictly lost; neither follows. H[pi] = cross entropy(pi, q
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from entropilot.errors import InputError
+from entropilot.information._backend import Array, as_float, is_torch, log_or_zero, namespace
 from entropilot.information.counts import reject
 from entropilot.information.intervals import Floats
 
 
-def tilt(q: ArrayLike, R: ArrayLike, beta: ArrayLike) -> Floats:
+def tilt(q: Array, R: Array, beta: Array) -> Array:
     """Tilted distribution, ``q exp(beta R)`` over its sum. What has probability 0 keeps it.
+
+    Gradients flow to tensors that ask for them; those of impossible outcomes are 0.
 
     Args:
         q: [..., M] probabilities; each row sums to 1.
@@ -30,24 +35,25 @@ def tilt(q: ArrayLike, R: ArrayLike, beta: ArrayLike) -> Floats:
         beta: scalar or [...], inverse price of the divergence; negative lowers the reward.
 
     Returns:
-        [..., M] float64.
+        [..., M], float64 for arrays; a tensor where any argument is one.
 
     Raises:
         InputError: for negative probabilities, rows that do not sum to 1, or rewards that are not
             finite.
 
-    Example:
+    Examples:
         >>> tilt([0.6, 0.3, 0.1], [0, 0, 1], 2.0).round(3).tolist()
         [0.366, 0.183, 0.451]
     """
-    _, reward, log_p = _checked(q, R)
-    logits = log_p + np.asarray(beta, dtype=np.float64)[..., None] * reward
-    logits = logits - logits.max(axis=-1, keepdims=True)
-    weights = np.exp(logits)
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+    p, reward, log_p = _checked(q, R, beta)
+    xp = namespace(p)
+    exponent = log_p + _wide(beta, p)[..., None] * reward
+    logits = xp.where(p > 0, exponent, xp.full_like(exponent, -np.inf))
+    weights = xp.exp(logits - xp.amax(logits, -1)[..., None])
+    return weights / weights.sum(-1)[..., None]
 
 
-def beta_for_reward(q: ArrayLike, R: ArrayLike, rho: ArrayLike) -> Floats:
+def beta_for_reward(q: Array, R: Array, rho: ArrayLike) -> Array:
     """Tilt that reaches a mean reward; 0 where the base has it already.
 
         binary reward, a = q(C):   beta = log( rho (1-a) / (a (1-rho)) ),   a < rho < 1
@@ -60,15 +66,19 @@ def beta_for_reward(q: ArrayLike, R: ArrayLike, rho: ArrayLike) -> Floats:
 
     Returns:
         beta >= 0, the shape of the leading axes; inf where rho is the largest reward of the
-        support.
+        support. A tensor where ``q`` is one, found on the CPU in float64, without a gradient.
 
     Raises:
         InputError: where rho exceeds every reward in the support (zero stays zero).
 
-    Example:
+    Examples:
         >>> round(float(beta_for_reward([0.6, 0.3, 0.1], [0, 0, 1], 0.5)), 4)
         2.1972
     """
+    if is_torch(q) or is_torch(R):
+        like: Any = q if is_torch(q) else R
+        found = beta_for_reward(_plain(q), _plain(R), _plain(rho))
+        return like.new_tensor(found, dtype=as_float(like).dtype)
     p, reward, _ = _checked(q, R)
     target = np.asarray(rho, dtype=np.float64)
     best = np.where(p > 0, reward, -np.inf).max(axis=-1)
@@ -104,7 +114,7 @@ def _bisected(p: Floats, reward: Floats, target: Floats, best: Floats, base: Flo
     return np.where(target <= base, 0.0, np.where(target >= best, np.inf, beta))
 
 
-def tilt_entropy_derivative(q: ArrayLike, R: ArrayLike, beta: ArrayLike) -> Floats:
+def tilt_entropy_derivative(q: Array, R: Array, beta: Array) -> Array:
     """Slope of the entropy along the tilt; positive where right answers are the unlikely ones.
 
         dH/dbeta = -beta Var_pi(R) - Cov_pi(log q, R)
@@ -117,17 +127,16 @@ def tilt_entropy_derivative(q: ArrayLike, R: ArrayLike, beta: ArrayLike) -> Floa
     Returns:
         Nats per unit of beta, the shape of the leading axes.
 
-    Example:
+    Examples:
         >>> bool(tilt_entropy_derivative([0.96, 0.02, 0.02], [0, 1, 1], 0.0) > 0)
         True
     """
-    _, reward, log_q = _checked(q, R)
-    pi = tilt(q, R, beta)
-    log_q = np.where(np.isneginf(log_q), 0.0, log_q)  # carries no weight
-    mean = (pi * reward).sum(axis=-1)
-    variance = (pi * (reward - mean[..., None]) ** 2).sum(axis=-1)
-    covariance = (pi * (reward - mean[..., None]) * log_q).sum(axis=-1)
-    return np.asarray(-np.asarray(beta) * variance - covariance)[()]
+    p, reward, log_q = _checked(q, R, beta)
+    pi = tilt(p, reward, beta)
+    spread = reward - (pi * reward).sum(-1)[..., None]
+    variance = (pi * spread**2).sum(-1)
+    covariance = (pi * spread * log_q).sum(-1)
+    return -_wide(beta, p) * variance - covariance
 
 
 def nsr_bound(eta: ArrayLike, K: ArrayLike, T: ArrayLike = 1) -> Floats:
@@ -149,7 +158,7 @@ def nsr_bound(eta: ArrayLike, K: ArrayLike, T: ArrayLike = 1) -> Floats:
     Raises:
         InputError: for negative values.
 
-    Example:
+    Examples:
         >>> round(float(nsr_bound(1e-6, 1000, 500)), 3)
         2.718
     """
@@ -162,16 +171,40 @@ def nsr_bound(eta: ArrayLike, K: ArrayLike, T: ArrayLike = 1) -> Floats:
         return np.asarray(np.exp(2 * step * tokens * updates))[()]
 
 
-def _checked(q: ArrayLike, R: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Probabilities, rewards and log-probabilities (-inf at 0), of one shape."""
-    p, reward = np.broadcast_arrays(
-        np.asarray(q, dtype=np.float64), np.asarray(R, dtype=np.float64)
-    )
-    if p.ndim == 0:
+def _plain(value: Array) -> Floats:
+    """The numbers of an array or tensor, as float64."""
+    return np.asarray(value.detach().cpu() if is_torch(value) else value, dtype=np.float64)
+
+
+def _wide(value: Array, like: Array) -> Array:
+    """The value in the kind and precision of ``like``."""
+    if is_torch(like):
+        return as_float(value, like=like).to(device=like.device, dtype=like.dtype)
+    return np.asarray(value, dtype=np.float64)
+
+
+def _checked(q: Array, R: Array, beta: Array = 0.0) -> tuple[Array, Array, Array]:
+    """Probabilities, rewards and log-probabilities (0 where p = 0), of one shape and kind."""
+    xp = namespace(q, R, beta)
+    if xp is np:
+        p, reward = np.asarray(q, dtype=np.float64), np.asarray(R, dtype=np.float64)
+        slack = 1e-6
+    else:
+        tensor: Any = next(x for x in (q, R, beta) if is_torch(x))
+        p, reward = as_float(q, like=tensor), as_float(R, like=tensor)
+        slack = 1e-6 if p.dtype == xp.float64 else 1e-3  # float16 probabilities came from above
+        wide = xp.promote_types(p.dtype, reward.dtype)
+        p, reward = p.to(wide), reward.to(wide)
+    if not len(np.broadcast_shapes(p.shape, reward.shape)):
         raise InputError("q is a single number; expected probabilities over at least one outcome")
-    reject(~(p >= 0), p, "q holds probabilities, which are 0 or more; are these log-probabilities?")
-    total = p.sum(axis=-1)
-    reject(np.abs(total - 1) > 1e-6, total, "each row of q must sum to 1; divide by its sum first")
-    reject(~np.isfinite(reward), reward, "rewards must be finite")
-    with np.errstate(divide="ignore"):
-        return p, reward, np.log(p)
+    numbers, rewards = _plain(p), _plain(reward)
+    reject(
+        ~(numbers >= 0),
+        numbers,
+        "q holds probabilities, which are 0 or more; are these log-probabilities?",
+    )
+    total = np.atleast_1d(numbers).sum(axis=-1)
+    reject(np.abs(total - 1) > slack, total, "each row of q must sum to 1; divide by its sum first")
+    reject(~np.isfinite(rewards), rewards, "rewards must be finite")
+    p, reward = xp.broadcast_tensors(p, reward) if is_torch(p) else np.broadcast_arrays(p, reward)
+    return p, reward, log_or_zero(p)

@@ -49,7 +49,7 @@ class TopK:
     (some servers append the sampled one) is known, but not a part of the top-k. Empty slots hold
     id -1 and log-probability -inf.
 
-    Example:
+    Examples:
         >>> top = TopK(np.array([3, 8]), np.log([0.5, 0.4]), np.array(2), vocab_size=10)
         >>> estimate = top.entropy()
         >>> bool(estimate.lower <= estimate.upper)
@@ -79,7 +79,7 @@ class TopK:
         Returns:
             ``TopK`` with ids [T, K], numbered by first appearance, likeliest first.
 
-        Example:
+        Examples:
             >>> top = TopK.from_keys([{"a": -0.1, "b": -3.0}, [("b", -0.7), ("b", -1.4)]])
             >>> top.ids.tolist(), top.n_top.tolist()
             ([[0, 1], [1, -1]], [2, 1])
@@ -155,7 +155,7 @@ def entropy_topk(
             or in mode "renormalise" fewer than two listed tokens: the result would be 0 whatever
             the truth.
 
-    Example:
+    Examples:
         >>> lower, upper = entropy_topk(np.log([0.5, 0.2, 0.1]), "bounds", vocab_size=50)
         >>> round(float(lower), 4), round(float(upper), 4)
         (1.3592, 1.9906)
@@ -224,7 +224,7 @@ def jsd_topk(
     Raises:
         InputError: as :func:`entropy_topk`.
 
-    Example:
+    Examples:
         >>> p, q = np.log([0.5, 0.5]), np.log([0.5, 0.5])
         >>> float(jsd_topk([5, 7], p, [7, 9], q).round(4))
         0.3466

@@ -79,7 +79,7 @@ def sequence_signal(
     Raises:
         InputError: log-probabilities are nan, or their mass exceeds 1.001; names trace and step.
 
-    Example:
+    Examples:
         >>> logprobs = np.log([[0.5, 0.5], [0.5, 0.5]])
         >>> signal = sequence_signal([0, 2], [[5, 7], [7, 9]], logprobs, [2, 2])
         >>> signal.entropy.round(4).tolist(), signal.jsd.round(4).tolist()
@@ -124,7 +124,7 @@ def sequence_bounds(
     Raises:
         InputError: log-probabilities are nan, or their mass exceeds 1.001; names trace and step.
 
-    Example:
+    Examples:
         >>> bounds = sequence_bounds([0, 1], [[5, 7]], np.log([[0.5, 0.4]]), [2], vocab_size=3)
         >>> bounds.entropy_lower.round(4).tolist(), bounds.entropy_upper.round(4).tolist()
         ([0.9433], [0.9433])
@@ -167,7 +167,7 @@ def sequence_measures(
     Raises:
         InputError: log-probabilities are nan, or their mass exceeds 1.001; names trace and step.
 
-    Example:
+    Examples:
         >>> measures = sequence_measures([0, 1], [[5, 7]], np.log([[0.5, 0.4]]), [2], vocab_size=9)
         >>> bool(measures.entropy_lower[0] <= measures.entropy_upper[0])
         True

@@ -118,7 +118,7 @@ def open_server(
         ConfigurationError: the address is none, or a number is out of range.
         MissingExtraError: httpx is not installed.
 
-    Example:
+    Examples:
         >>> open_server("http://localhost:8000/v1/").root
         'http://localhost:8000'
     """

@@ -23,7 +23,7 @@ from entropilot.models.loaders import LanguageModel
 class NaiveInspector:
     """Reads every prefix on its own: K+1 passes a chain. The plain form, to compare with.
 
-    Example:
+    Examples:
         >>> from entropilot.models.loaders import load_model
         >>> NaiveInspector(load_model("tiny")).logits([72, 105], last=1).shape
         (1, 257)
@@ -53,7 +53,7 @@ class NaiveInspector:
 class TreeInspector(NaiveInspector):
     """Reads all prefixes of a chain in one pass.
 
-    Example:
+    Examples:
         >>> from entropilot.models.loaders import load_model
         >>> inspector = TreeInspector(load_model("tiny"))
         >>> inspector.branches([[72, 105], [32, 33]], [61], last=1).shape
@@ -101,7 +101,7 @@ def tree_mask(ends: NDArray[np.int64], n_suffix: int) -> NDArray[np.bool_]:
         ends: [K+1] tokens up to the end of the question and of each step; ends[-1] = L.
         n_suffix: S.
 
-    Example:
+    Examples:
         >>> tree_mask(np.array([1, 2]), 1).astype(int).tolist()
         [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 1, 0, 1]]
     """

@@ -35,7 +35,7 @@ KNOWN: Final = ("smollm2", "tiny")
 class LanguageModel:
     """A causal language model in evaluation mode, with what is needed to sample from it.
 
-    Example:
+    Examples:
         >>> model = load_model("tiny")
         >>> model.name, model.eos, model.context
         ('tiny', (256,), 4096)
@@ -52,7 +52,7 @@ class LanguageModel:
     def token_bytes(self) -> Callable[[int], bytes]:
         """Text of one token id as bytes; a token may be a piece of a UTF-8 character.
 
-        Example:
+        Examples:
             >>> load_model("tiny").token_bytes(65)
             b'A'
         """
@@ -61,7 +61,7 @@ class LanguageModel:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens.
 
-        Example:
+        Examples:
             >>> load_model("tiny").encode("Hi")
             [72, 105]
         """
@@ -71,7 +71,7 @@ class LanguageModel:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, byte for byte; broken UTF-8 shows as the replacement character.
 
-        Example:
+        Examples:
             >>> load_model("tiny").decode([72, 105])
             'Hi'
         """
@@ -104,7 +104,7 @@ def load_model(
         ConfigurationError: unknown dtype.
         MissingExtraError: torch or transformers is not installed.
 
-    Example:
+    Examples:
         >>> load_model("tiny").n_vocab
         257
     """
@@ -137,7 +137,7 @@ def load_model(
 def as_language_model(model: Any, tokenizer: Any, name: str) -> LanguageModel:
     """Wrap a transformers model and fast tokenizer that are loaded already.
 
-    Example:
+    Examples:
         >>> as_language_model(*tiny_parts(), "mine").name
         'mine'
     """

@@ -48,7 +48,7 @@ def open_inspector(
     Raises:
         ModelError, ConfigurationError, MissingExtraError: as ``load_model`` and ``connect``.
 
-    Example:
+    Examples:
         >>> open_inspector("tiny", device="cpu").name
         'tiny'
     """

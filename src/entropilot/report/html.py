@@ -37,7 +37,7 @@ PICTURES: Final = ("overview", "roc", "buckets", "prefix", "timing", "group_bar"
 class Reading(Protocol):
     """What was read and what was not: a ``ReadReport`` of ``entropilot.traces``.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.reading.options import ReadReport
         >>> reading: Reading = ReadReport(traces=3, formats={"OpenAI": 3})
         >>> reading.traces
@@ -70,7 +70,7 @@ class Meta:
 
     Time and version come in, so that the same report can be made again.
 
-    Example:
+    Examples:
         >>> Meta("Nightly run", sources=("a.jsonl",)).title
         'Nightly run'
     """
@@ -92,7 +92,7 @@ def exemplar_views(
         measures: of the tokens of ``assessment.exemplars``; computed where not given.
         most: traces, at most.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
@@ -128,7 +128,7 @@ def render_html(
         reading: what was read and skipped, where files were read.
         meta: title, date, version, command.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
@@ -192,7 +192,7 @@ def write_html(
 ) -> Path:
     """Write the report; the file appears whole or not at all. Arguments as in ``render_html``.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess

@@ -52,7 +52,7 @@ def assessment_json(
     Returns:
         Values that ``json.dumps`` takes with ``allow_nan=False``. Texts are as the log has them.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
@@ -108,7 +108,7 @@ def assessment_json(
             "sentences": reading.sentences(),
         },
     }
-    found: dict[str, Any] = _finite(plain)
+    found: dict[str, Any] = finite(plain)
     return found
 
 
@@ -121,7 +121,7 @@ def write_json(
 ) -> Path:
     """Write the assessment as JSON, all in ASCII; the file appears whole or not at all.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
@@ -140,7 +140,7 @@ def json_text(
 ) -> str:
     """The assessment as a JSON text, all in ASCII.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
@@ -152,12 +152,17 @@ def json_text(
     return json.dumps(plain, indent=1, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
-    """The same with lists for tuples, and None for what JSON has no number for."""
+def finite(value: Any) -> Any:
+    """The same with lists for tuples, and None for what JSON has no number for.
+
+    Examples:
+        >>> finite({"a": (1.0, float("nan"))})
+        {'a': [1.0, None]}
+    """
     if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -23,7 +23,7 @@ _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&@:])")
 def escaped(text: str | None, *, limit: int = 120) -> str:
     r"""Foreign text as Markdown that shows it letter by letter.
 
-    Example:
+    Examples:
         >>> print(escaped("<b>*a*|\x1b"))
         \<b\>\*a\*\|␛
     """
@@ -45,7 +45,7 @@ def render_markdown(
         meta: title, date, version, command.
         most: flagged traces listed, at most.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],
@@ -61,14 +61,14 @@ def render_markdown(
         parts.append("## What acting on the signal would have saved")
         parts.append(
             _list(
-                f"{escaped(sentences.replay(assessment, replay))}: {_own(replay.verdict)}"
+                f"{escaped(sentences.replay(assessment, replay))}: {own_sentence(replay.verdict)}"
                 for replay in assessment.replays
             )
         )
     if assessment.next_steps:
-        steps = (f"{i}. {_own(step)}" for i, step in enumerate(assessment.next_steps, 1))
+        steps = (f"{i}. {own_sentence(step)}" for i, step in enumerate(assessment.next_steps, 1))
         parts += ["## What to do next", "\n".join(steps)]
-    notes = [_own(note) for note in remarks(assessment, reading)]
+    notes = [own_sentence(note) for note in remarks(assessment, reading)]
     if reading is not None:
         formats = ", ".join(f"{count(n)} of {escaped(name)}" for name, n in reading.formats.items())
         notes.insert(0, f"Read {count(reading.traces)} traces: {formats}.")
@@ -79,7 +79,7 @@ def render_markdown(
     if notes:
         parts += ["## Notes", _list(notes)]
     made = f"Made by entropilot {meta.version}".rstrip() + (f", {meta.made}" if meta.made else "")
-    parts.append(f"{_own(made)}. Intervals are 95%.")
+    parts.append(f"{own_sentence(made)}. Intervals are 95%.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -92,7 +92,7 @@ def write_markdown(
 ) -> Path:
     """Write the assessment as Markdown; the file appears whole or not at all.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
@@ -125,7 +125,7 @@ def _flagged(assessment: Assessment, most: int) -> list[str]:
         for row in frame.head(most).iter_rows(named=True)
     ]
     head = ("trace", "score", "P(wrong)", "peak token", "at", "step", "time", "outcome", "why")
-    parts = ["## Flagged traces", _table(head, "lrlrrrlll", rows)]
+    parts = ["## Flagged traces", table(head, "lrlrrrlll", rows)]
     if frame.height > most:
         parts.append(f"The first {most} of {count(frame.height)}.")
     return parts
@@ -134,7 +134,7 @@ def _flagged(assessment: Assessment, most: int) -> list[str]:
 def _evidence(assessment: Assessment) -> list[str]:
     parts = []
     if assessment.signals:
-        parts += ["## Signals", _own(sentences.best_signal(assessment))]
+        parts += ["## Signals", own_sentence(sentences.best_signal(assessment))]
         rows = [
             (
                 f"**{escaped(s.label)}**" if s.name == assessment.signal else escaped(s.label),
@@ -143,7 +143,7 @@ def _evidence(assessment: Assessment) -> list[str]:
             )
             for s in assessment.signals
         ]
-        parts.append(_table(("signal", "AUC", "right / wrong"), "lrr", rows))
+        parts.append(table(("signal", "AUC", "right / wrong"), "lrr", rows))
     if assessment.buckets:
         parts += ["## Accuracy by bucket", f"{sentences.buckets(assessment)}."]
         rows = [
@@ -155,7 +155,7 @@ def _evidence(assessment: Assessment) -> list[str]:
             for b in assessment.buckets
         ]
         name = escaped(sentences.with_unit(assessment, assessment.signal))
-        parts.append(_table((name, "traces", "accuracy"), "lrr", rows))
+        parts.append(table((name, "traces", "accuracy"), "lrr", rows))
     if assessment.timing is not None:
         ratio = estimate(assessment.timing.odds_ratio)
         parts += [
@@ -164,7 +164,7 @@ def _evidence(assessment: Assessment) -> list[str]:
         ]
     if assessment.groups is not None and assessment.groups.pass_at_k:
         solved = [(str(k), estimate(e, share=True)) for k, e in assessment.groups.pass_at_k]
-        parts += ["## Problems solved in k samples", _table(("k", "solved"), "rr", solved)]
+        parts += ["## Problems solved in k samples", table(("k", "solved"), "rr", solved)]
     return parts
 
 
@@ -174,19 +174,32 @@ def _chance(value: float | None, low: float | None, high: float | None) -> str:
     return f"{percent(value)} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
-def _own(sentence: str) -> str:
-    """A sentence of ours: names inside it are foreign, so only what could act is escaped."""
+def own_sentence(sentence: str) -> str:
+    r"""A sentence of ours: names inside it are foreign, so only what could act is escaped.
+
+    Examples:
+        >>> print(own_sentence("trace <b> is wrong."))
+        trace \<b\> is wrong.
+    """
     return re.sub(r"([\\`*_\[\]<>|&@])", r"\\\1", prose(sentence))
 
 
 def _paragraphs(lines: Iterable[str]) -> list[str]:
-    return [_own(line) for line in lines]
+    return [own_sentence(line) for line in lines]
 
 
 def _list(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _table(head: Sequence[str], sides: str, rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], sides: str, rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; ``sides`` has l or r for each column.
+
+    Examples:
+        >>> print(table(("k", "solved"), "rr", [("1", "40%")]))
+        | k | solved |
+        | ---: | ---: |
+        | 1 | 40% |
+    """
     rule = ["---:" if side == "r" else ":---" for side in sides]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))

@@ -32,7 +32,7 @@ _ESCAPES: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 def script_json(value: Any) -> Markup:
     r"""JSON for a script element: no character of it can end the element.
 
-    Example:
+    Examples:
         >>> print(script_json({"text": "</script>"}))
         {"text":"\u003c/script\u003e"}
     """

@@ -37,7 +37,7 @@ def with_unit(assessment: Assessment, column: str) -> str:
 def unit(signal: str) -> str:
     """In what a signal (its column or its label) is measured; to stand behind a number.
 
-    Example:
+    Examples:
         >>> unit("entropy_mean"), unit("n_tokens"), unit("probability_min")
         (' nats', ' tokens', '')
     """

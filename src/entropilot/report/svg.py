@@ -23,7 +23,7 @@ _names = {"class_": "class"}
 def element(tag: str, *children: str, **attributes: str | float | None) -> Markup:
     """One element; attribute names take ``_`` for ``-``, and None leaves an attribute out.
 
-    Example:
+    Examples:
         >>> str(element("text", "a < b", x=1.50, text_anchor="end"))
         '<text x="1.5" text-anchor="end">a &lt; b</text>'
     """
@@ -44,7 +44,7 @@ def element(tag: str, *children: str, **attributes: str | float | None) -> Marku
 def number(value: float) -> str:
     """A coordinate with at most one decimal.
 
-    Example:
+    Examples:
         >>> number(3.04), number(12.0), number(-0.01)
         ('3', '12', '0')
     """
@@ -54,7 +54,7 @@ def number(value: float) -> str:
 def path(points: Iterable[tuple[float, float]], *, closed: bool = False) -> str:
     """Path data through points.
 
-    Example:
+    Examples:
         >>> path([(0, 0), (1, 2.5)])
         'M0 0L1 2.5'
     """
@@ -65,7 +65,7 @@ def path(points: Iterable[tuple[float, float]], *, closed: bool = False) -> str:
 def ticks(low: float, high: float, n: int = 5) -> list[float]:
     """About ``n`` round numbers from low to high.
 
-    Example:
+    Examples:
         >>> ticks(0.0, 1.0), ticks(0.0, 37.0, 4)
         ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.0, 10.0, 20.0, 30.0])
     """
@@ -201,7 +201,7 @@ def dot(x: float, y: float, kind: str) -> Markup:
 def writer(ends: tuple[float, float], digits: int = 0) -> Callable[[float], str]:
     """How to write numbers between two ends, with no more decimals than they need, or some more.
 
-    Example:
+    Examples:
         >>> writer((0.0, 4.5))(2.0), writer((0.0, 3000.0))(1200.0)
         ('2.0', '1,200')
     """
@@ -213,7 +213,7 @@ def writer(ends: tuple[float, float], digits: int = 0) -> Callable[[float], str]
 def ceiling(value: object) -> float:
     """The next half above a number; 1 where there is none.
 
-    Example:
+    Examples:
         >>> ceiling(3.2), ceiling(None)
         (3.5, 1.0)
     """
@@ -224,7 +224,7 @@ def ceiling(value: object) -> float:
 def share_ceiling(values: Iterable[float]) -> float:
     """The next tenth above some shares, at most 1.
 
-    Example:
+    Examples:
         >>> share_ceiling([0.12, 0.31]), share_ceiling([])
         (0.4, 0.1)
     """

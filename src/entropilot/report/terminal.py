@@ -42,7 +42,7 @@ def heatmap(view: TraceView, *, measure: str = "entropy", cap: int = 2000) -> Te
         measure: by which it is coloured: a key of ``LEVELS``.
         cap: tokens shown at most, around the start and the peak.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from entropilot.report.tokens import TraceView
         >>> from entropilot.report.visible import spans
@@ -72,7 +72,7 @@ def heatmap(view: TraceView, *, measure: str = "entropy", cap: int = 2000) -> Te
 def legend(measure: str = "entropy") -> Text:
     """The colours with the nats at which each begins.
 
-    Example:
+    Examples:
         >>> legend("surprisal").plain[:30]
         'surprisal, nats from  0  0.05 '
     """
@@ -95,7 +95,7 @@ def print_trace(
         measure: by which it is coloured: a key of ``LEVELS``.
         explain: print the legend of the colours.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from entropilot.report.tokens import TraceView
         >>> from entropilot.report.visible import spans
@@ -131,7 +131,7 @@ def print_trace(
 def print_assessment(assessment: Assessment, console: Console, *, most: int = 10) -> None:
     """Print the headline, the first flagged traces and what to do next.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from entropilot.diagnosis.assess import assess
         >>> frame = pl.DataFrame({"id": ["a", "b"], "group": ["q", "r"], "correct": [None, None],

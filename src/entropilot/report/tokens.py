@@ -30,7 +30,7 @@ TEXT_LIMIT: Final = 6000  # characters of a prompt, reference or answer that a r
 class TokenMeasures(Protocol):
     """Measures of every token of a set of traces, in the order of its token table; nats.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.measures import token_measures
         >>> from entropilot.traces.table import empty_traces
         >>> measures: TokenMeasures = token_measures(empty_traces())
@@ -54,7 +54,7 @@ class TokenMeasures(Protocol):
 class Alternative(NamedTuple):
     """A token that could have been taken.
 
-    Example:
+    Examples:
         >>> Alternative("·so", 0.25, True).probability
         0.25
     """
@@ -68,7 +68,7 @@ class Alternative(NamedTuple):
 class TraceView:
     """One trace as it is shown. Measures are in nats, nan where they are not known.
 
-    Example:
+    Examples:
         >>> none = np.zeros(0)
         >>> len(TraceView("t", (), "", "", "", None, (), none, none, none, none, (), (), None))
         0
@@ -115,7 +115,7 @@ def trace_view(
         n_alternatives: alternatives kept a token, at most; the token taken is kept besides.
         most_tokens: tokens whose alternatives are kept, at most: those of ``shown_ranges``.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.measures import token_measures
         >>> from entropilot.traces.table import Tokens, Vocabulary, trace_rows
         >>> traces = Traces(
@@ -154,7 +154,7 @@ def trace_view(
 def levels(values: NDArray[np.float64], measure: str = "entropy") -> NDArray[np.int64]:
     """[T] colour level of each value, 0 (calm) to 8; -1 where it is not known.
 
-    Example:
+    Examples:
         >>> levels(np.array([0.0, 0.3, 9.0, np.nan])).tolist()
         [0, 2, 8, -1]
     """
@@ -171,7 +171,7 @@ def span_levels(view: TraceView, measure: str = "entropy") -> list[int]:
 def shown_ranges(n_tokens: int, peak: int | None, cap: int) -> tuple[tuple[int, int], ...]:
     """Token ranges that a report shows of a long trace: its start, and what surrounds its peak.
 
-    Example:
+    Examples:
         >>> shown_ranges(100, 5, 200), shown_ranges(1000, 50, 200), shown_ranges(1000, 700, 200)
         (((0, 100),), ((0, 200),), ((0, 50), (625, 775)))
     """
@@ -251,7 +251,7 @@ def _alternatives(
 def piece_text(piece: bytes) -> str:
     r"""Text of one token alone: spaces made visible, bytes that are no character in hexadecimal.
 
-    Example:
+    Examples:
         >>> piece_text(b" the"), piece_text(b"\xf0\x9f"), piece_text(b"")
         ('·the', '⟨0xF0⟩⟨0x9F⟩', '∅')
     """

@@ -34,6 +34,7 @@ from typing import Any, Final
 import numpy as np
 
 from entropilot.errors import ConfigurationError, unknown_name
+from entropilot.report.json import finite
 from entropilot.report.wording import plural
 from entropilot.traces.chains import ReasoningChain
 from entropilot.traces.utility import LONG_ANSWER, Trajectory, summarise_trajectory
@@ -71,7 +72,7 @@ def utility_json(
         InputError: the trajectories mix answer modes or connectors.
         ConfigurationError: unknown unit.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.chains import chain_of_row
         >>> from entropilot.traces.utility import answer_entropy_of_span, trajectory_of_spans
         >>> spans = [answer_entropy_of_span(np.eye(2)[[0]] * s, [0]) for s in (0.0, 9.0)]
@@ -131,7 +132,7 @@ def utility_json(
         "skipped": [{"id": name, "reason": reason} for name, reason in measured.skipped],
         "notes": _notes(trajectories, labels, len(measured.skipped)),
     }
-    found: dict[str, Any] = _finite(document)
+    found: dict[str, Any] = finite(document)
     return found
 
 
@@ -252,13 +253,3 @@ def _notes(
             "were left out."
         )
     return notes
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

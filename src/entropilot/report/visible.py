@@ -41,7 +41,7 @@ _EMPTY: Final = "∅"
 class Span(NamedTuple):
     """A run of whole characters that the same tokens wrote.
 
-    Example:
+    Examples:
         >>> Span("é", 4, 5).last
         5
     """
@@ -69,7 +69,7 @@ def visible(text: str, *, newline: str = "⏎", space: str = " ", limit: int | N
         space: what stands for a space; ``"·"`` where its presence must be seen.
         limit: longest result in characters; the rest is counted, not shown.
 
-    Example:
+    Examples:
         >>> visible("a\x1b[31m\u202eb")
         'a␛[31m⟨RLO⟩b'
     """
@@ -87,7 +87,7 @@ def visible(text: str, *, newline: str = "⏎", space: str = " ", limit: int | N
 def prose(text: str) -> str:
     r"""A sentence of the report, in which only names come from outside: no-break spaces stay.
 
-    Example:
+    Examples:
         >>> prose("trace \x07 is 5\u202f% off") == "trace ␇ is 5\u202f% off"
         True
     """
@@ -97,7 +97,7 @@ def prose(text: str) -> str:
 def characters(text: bytes) -> Iterator[tuple[int, int, str | None]]:
     r"""Characters of UTF-8 bytes as (start, stop, text); text is None at a byte that fits nowhere.
 
-    Example:
+    Examples:
         >>> list(characters(b"a\xc3\xa9\xff"))
         [(0, 1, 'a'), (1, 3, 'é'), (3, 4, None)]
     """
@@ -120,7 +120,7 @@ def spans(pieces: Sequence[bytes], *, limit: int = 240) -> list[Span]:
         pieces: the bytes of each token.
         limit: longest text of a span, in characters.
 
-    Example:
+    Examples:
         >>> [tuple(span) for span in spans([b"ok ", b"\xf0\x9f", b"\x98\x80", b"!"])]
         [('ok ', 0, 0), ('😀', 1, 2), ('!', 3, 3)]
     """

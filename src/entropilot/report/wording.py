@@ -13,7 +13,7 @@ ABSENT: Final = "–"
 def known(value: float | None) -> bool:
     """Whether a number is there and finite.
 
-    Example:
+    Examples:
         >>> known(0.0), known(None), known(float("nan"))
         (True, False, False)
     """
@@ -23,7 +23,7 @@ def known(value: float | None) -> bool:
 def count(value: int) -> str:
     """A count with thousands separated.
 
-    Example:
+    Examples:
         >>> count(10000)
         '10,000'
     """
@@ -33,7 +33,7 @@ def count(value: int) -> str:
 def percent(value: float | None, digits: int = 0) -> str:
     """A share as a percentage.
 
-    Example:
+    Examples:
         >>> percent(0.125, 1), percent(None)
         ('12.5%', '–')
     """
@@ -43,7 +43,7 @@ def percent(value: float | None, digits: int = 0) -> str:
 def decimal(value: float | None, digits: int = 2) -> str:
     """A plain number; minus zero is zero.
 
-    Example:
+    Examples:
         >>> decimal(-0.001), decimal(None)
         ('0.00', '–')
     """
@@ -55,7 +55,7 @@ def decimal(value: float | None, digits: int = 2) -> str:
 def estimate(interval: Interval | None, *, share: bool = False, digits: int = 2) -> str:
     """An estimate with its interval.
 
-    Example:
+    Examples:
         >>> estimate(Interval(0.66, 0.6, 0.72)), estimate(Interval(0.5, 0.4, 0.6), share=True)
         ('0.66 [0.60, 0.72]', '50% [40, 60]')
     """
@@ -72,7 +72,7 @@ def estimate(interval: Interval | None, *, share: bool = False, digits: int = 2)
 def plural(n: int, word: str, many: str = "") -> str:
     """A count with its noun.
 
-    Example:
+    Examples:
         >>> plural(1, "trace"), plural(3, "trace"), plural(2, "reply", "replies")
         ('1 trace', '3 traces', '2 replies')
     """

@@ -32,7 +32,7 @@ class AnswerProblems:
 def softmax(logits: Floats) -> Floats:
     """Probabilities along the last axis.
 
-    Example:
+    Examples:
         >>> softmax(np.array([0.0, 0.0])).tolist()
         [0.5, 0.5]
     """
@@ -59,7 +59,7 @@ def make_problems(
         advantage: mean logit of right answers above wrong ones.
         rng: source of randomness.
 
-    Example:
+    Examples:
         >>> found = make_problems(
         ...     3, 4, 1, spread=1.0, advantage=1.0, rng=np.random.default_rng(0)
         ... )
@@ -101,7 +101,7 @@ def train_by_groups(
     Returns:
         [Q, M] probabilities after training.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> problems = make_problems(4, 3, 1, spread=1.0, advantage=0.0, rng=rng)
         >>> pi = train_by_groups(
@@ -135,7 +135,7 @@ def train_by_groups(
 def features_scale(phi: Floats) -> float:
     """Factor that makes one shared update move a problem's logits as far as the table's would.
 
-    Example:
+    Examples:
         >>> features_scale(np.eye(3))
         3.0
     """
@@ -145,7 +145,7 @@ def features_scale(phi: Floats) -> float:
 def draw_answers(pi: Floats, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """[Q, n] answers drawn from [Q, M] probabilities.
 
-    Example:
+    Examples:
         >>> draw_answers(np.array([[0.0, 1.0]]), 3, np.random.default_rng(0)).tolist()
         [[1, 1, 1]]
     """

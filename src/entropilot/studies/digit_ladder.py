@@ -62,7 +62,7 @@ def train_ladder(
         "models": list of (W1 [H, F], b1 [H], W2 [10, H], b2 [10]) float32 arrays;
         "parameters": how many weights each has.
 
-    Example:
+    Examples:
         >>> found = train_ladder(LadderTask(1), [2, 3], n_steps=2, batch=8)
         >>> found["parameters"]
         [116, 169]
@@ -119,7 +119,7 @@ def digit_probabilities(
         [Q, O, 10] probabilities and [Q, O] right digits. The chance that a sampled answer is right
         is the product over positions of the right digit's probability.
 
-    Example:
+    Examples:
         >>> found = train_ladder(LadderTask(1), [2], n_steps=1, batch=8)
         >>> p, right = digit_probabilities(found["models"][0], np.array([[3, 9]]), LadderTask(1))
         >>> p.shape, right.tolist(), round(float(p[0, 0].sum()), 6)
@@ -146,7 +146,7 @@ def digit_sampler(
     Returns:
         ``sample(n, rng)`` -> bool [n], True where all digits are right.
 
-    Example:
+    Examples:
         >>> sample = digit_sampler(np.full((2, 10), 0.1), np.array([1, 2]))
         >>> bool(0.005 < sample(10_000, np.random.default_rng(0)).mean() < 0.015)
         True

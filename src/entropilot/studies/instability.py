@@ -42,7 +42,7 @@ def measure(scale: Scale, seed: int, progress: Progress) -> Measurement:
     Returns:
         {"parts": {"planted" | "recorded" | "sampled": numbers}}.
 
-    Example:
+    Examples:
         >>> found = measure("smoke", 0, lambda share, doing: None)
         >>> sorted(found["parts"]), found["parts"]["planted"]["n_traces"]
         (['planted'], 240)
@@ -71,7 +71,7 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
     Returns:
         Checks on recorded or planted traces first, then what fresh traces say.
 
-    Example:
+    Examples:
         >>> found = judge([measure("smoke", 0, lambda share, doing: None)])
         >>> all(finding.check and finding.holds for finding in found)
         True

@@ -36,7 +36,7 @@ def draw(measurements: Sequence[Measurement]) -> Figure:
     Returns:
         A matplotlib figure that belongs to no window.
 
-    Example:
+    Examples:
         >>> from entropilot.studies.instability import measure
         >>> figure = draw([measure("smoke", 0, lambda share, doing: None)])
         >>> len(figure.axes)

@@ -36,7 +36,7 @@ def measure_traces(traces: Traces, seed: int, vocab_size: int) -> dict[str, Any]
     Returns:
         Plain values; an AUC is [value, low, high], or None where labels are all equal.
 
-    Example:
+    Examples:
         >>> from entropilot.studies.instability_traces import N_STATES, planted_traces
         >>> found = measure_traces(planted_traces(20, 4, 0), 0, N_STATES)
         >>> found["bounds"]["entropy_inside"], found["n_problems"]

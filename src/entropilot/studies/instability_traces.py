@@ -39,7 +39,7 @@ def planted_traces(n_problems: int, n_samples: int, seed: int) -> Traces:
     Returns:
         Traces with lists of 20 of 64 alternatives, exact entropies and exact divergences.
 
-    Example:
+    Examples:
         >>> traces = planted_traces(3, 2, seed=0)
         >>> len(traces), traces.tokens.top_piece.shape[1]
         (6, 20)
@@ -93,7 +93,7 @@ def recorded_traces() -> Traces | None:
 
     The folder is named by the environment variable ENTROPILOT_TEST_DATA.
 
-    Example:
+    Examples:
         >>> found = recorded_traces()
         >>> found is None or len(found) == 256
         True

@@ -109,7 +109,7 @@ def _tilted_to(problems: AnswerProblems, accuracy: float) -> Floats:
         middle = (low + high) / 2
         mean = float((a / (a + (1 - a) * np.exp(-middle))).mean())
         low, high = (middle, high) if mean < accuracy else (low, middle)
-    return tilt(problems.base, problems.right, (low + high) / 2)
+    return np.asarray(tilt(problems.base, problems.right, (low + high) / 2))
 
 
 def _count(problems: AnswerProblems, pi: Floats, rng: np.random.Generator) -> NDArray[np.int64]:

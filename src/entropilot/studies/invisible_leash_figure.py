@@ -34,7 +34,7 @@ def draw(measurements: Sequence[Measurement]) -> Figure:
     Returns:
         A figure with three panels.
 
-    Example:
+    Examples:
         >>> callable(draw)
         True
     """

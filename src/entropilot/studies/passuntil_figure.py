@@ -34,7 +34,7 @@ def draw(
     Returns:
         A figure with three panels.
 
-    Example:
+    Examples:
         >>> callable(draw)
         True
     """
@@ -117,7 +117,7 @@ def task_interval(rates: NDArray[np.float64]) -> tuple[float, float]:
     Args:
         rates: [S].
 
-    Example:
+    Examples:
         >>> low, high = task_interval(np.array([0.1, 0.2, 0.3]))
         >>> low < 0.2 < high
         True

@@ -86,7 +86,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def chain(row: dict[str, Any], problem: int, source: str) -> Chain | None:
     r"""One chain; None where it or the problem states no numeric answer.
 
-    Example:
+    Examples:
         >>> row = {"question": "?", "ground_truth": "A: 3", "x": {"is_correct": True,
         ...        "solution": "1 + 2 = <<1+2=3>>3\nA: 3"}}
         >>> found = chain(row, 0, "x")

@@ -62,7 +62,7 @@ def run_study(
 def plain(value: Any) -> Any:
     """The same value in plain JSON types; numpy scalars and arrays become numbers and lists.
 
-    Example:
+    Examples:
         >>> plain({"a": np.arange(2), "b": (np.float64(0.5), None)})
         {'a': [0, 1], 'b': [0.5, None]}
     """

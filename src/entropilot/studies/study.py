@@ -56,7 +56,7 @@ class Study:
 def verdict(findings: Sequence[Finding]) -> Verdict:
     """The verdict that follows from the findings that count.
 
-    Example:
+    Examples:
         >>> verdict([Finding("a", "1", "1", True), Finding("b", "0", "1", False)])
         'in part'
     """

@@ -31,7 +31,7 @@ def listed_alternatives(step: Any) -> dict[Hashable, float]:
     Raises:
         InputError: no log-probabilities, nan, or positive ones.
 
-    Example:
+    Examples:
         >>> listed_alternatives({"top_logprobs": [{"token": "a", "bytes": [97], "logprob": -0.5}]})
         {b'a': -0.5}
         >>> listed_alternatives(([3, 5], [-0.1, -9999.0]))
@@ -51,7 +51,7 @@ def check_logprobs(values: ArrayLike) -> None:
     Raises:
         InputError: nan or positive values.
 
-    Example:
+    Examples:
         >>> check_logprobs([-0.1, -2.0])
     """
     array = np.asarray(values, dtype=np.float64)
@@ -120,7 +120,7 @@ def to_columns(
         k: alternatives that were asked for; an entry beyond is the sampled token, appended. None
             takes all as the top-k proper.
 
-    Example:
+    Examples:
         >>> ids, logprobs, n_top = to_columns([{"a": -0.1}, {"b": -0.2, "a": -2.0}], None)
         >>> ids.tolist(), n_top.tolist()
         ([[0, -1], [1, 0]], [1, 2])

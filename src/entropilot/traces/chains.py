@@ -76,7 +76,7 @@ def read_chains(
         InputError: a line lacks a question, steps or an answer; token ids for steps; an own answer
             that does not stand in its chain; an id used twice; a file without chains.
 
-    Example:
+    Examples:
         >>> import io
         >>> line = b'{"question": "1 + 2?", "chain": "One and two.\\nA: 3", "answer": 3}'
         >>> [chain] = read_chains(io.BytesIO(line))
@@ -122,7 +122,7 @@ def chain_of_row(
     Raises:
         InputError, FormatError: as ``read_chains``.
 
-    Example:
+    Examples:
         >>> chain_of_row({"question": "?", "steps": ["So 3."], "answer": "3"}).steps
         ('So 3.',)
     """
@@ -152,7 +152,7 @@ def chain_of_row(
 def stated_answer(text: str) -> str | None:
     r"""The answer that the last line of a chain states by a marker; None without one.
 
-    Example:
+    Examples:
         >>> [stated_answer(text) for text in ("So it is.\nA: 18", r"It is $\boxed{7}$.", "7")]
         ['18', '7', None]
     """

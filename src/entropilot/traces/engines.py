@@ -46,7 +46,7 @@ from entropilot.traces.summary import (
 from entropilot.traces.summary_file import FORMAT, summary_from_bytes, summary_to_bytes
 
 ENGINES: Final = ("local", "ray")
-SHARD_BYTES: Final = 256 << 20  # a few seconds of work, and what a stopped run may lose
+SHARD_BYTES: Final = 128 << 20  # half a second of work, and what a stopped run may lose
 WAKE_SECONDS: Final = 0.3
 _DEFAULT: Final = LogSettings()
 
@@ -84,8 +84,9 @@ def summarise_logs(
         shards: files, folders or ``Shard`` ranges; a range is read by one worker. ``-`` is standard
             input, which this process reads.
         engine: "local" (processes) or "ray" (tasks; every node must see the files).
-        n_workers: processes, or shards in flight on Ray; None takes the processors of this machine
-            (of the Ray cluster). With one worker, or one shard, all happens in this process.
+        n_workers: processes at work, this one among them, or shards in flight on Ray; None takes
+            the processors of this machine (of the Ray cluster). With one worker, or one shard, all
+            happens in this process.
         settings: what is done to each shard.
         progress: called after each shard.
         resume: folder for the result of each shard. A result is used again only for the same
@@ -101,7 +102,7 @@ def summarise_logs(
         ConfigurationError: unknown engine, or n_workers < 1.
         MissingExtraError: Ray is not installed.
 
-    Example:
+    Examples:
         >>> import json, tempfile
         >>> best = [{"token": "Hi", "logprob": -0.5}, {"token": "No", "logprob": -1.0}]
         >>> answer = {"logprobs": {"content": [{**best[0], "top_logprobs": best}]}}
@@ -271,19 +272,22 @@ def _in_processes(
             yield shard, _Outcome(*read_and_summarise(shard, settings))
         return
     context = multiprocessing.get_context("spawn")  # safe whatever threads this process has
-    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(n - 1, mp_context=context, initializer=_start_worker)
     waiting = iter(shards)
     running: dict[Future[_Outcome], Shard] = {}
     try:
         while True:
             with _interrupts_held():
-                for shard in islice(waiting, 2 * n - len(running)):
+                for shard in islice(waiting, n - 1 - len(running)):
                     running[pool.submit(_shard_outcome, shard, settings)] = shard
-            if not running:
+            mine = next(waiting, None)  # this process works too: it has all code loaded already
+            if mine is not None:
+                yield mine, _Outcome(*read_and_summarise(mine, settings))
+            elif not running:
                 break
             # Another thread may get the signal of Ctrl-C; it is acted on when this one wakes.
-            done = wait(running, WAKE_SECONDS, return_when=FIRST_COMPLETED).done
-            for future in done:
+            timeout = WAKE_SECONDS if mine is None else 0
+            for future in wait(running, timeout, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
     except BrokenProcessPool as error:
         raise LimitError(

@@ -52,7 +52,7 @@ class Exemplars:
 def no_exemplars() -> Exemplars:
     """No traces chosen yet.
 
-    Example:
+    Examples:
         >>> len(no_exemplars())
         0
     """
@@ -63,7 +63,7 @@ def no_exemplars() -> Exemplars:
 def identity_hash(frame: pl.DataFrame) -> pl.Series:
     """A 64-bit number a row from source, line and id, equal in every process and version.
 
-    Example:
+    Examples:
         >>> row = pl.DataFrame({"source": ["a"], "line": [1], "id": ["x"]})
         >>> identity_hash(row).to_list() == identity_hash(row).to_list()
         True
@@ -90,7 +90,7 @@ def add_exemplars(
     Returns:
         ``Exemplars``.
 
-    Example:
+    Examples:
         >>> none = no_exemplars()
         >>> len(add_exemplars(none, empty_traces(), none.rows.drop("hash", "part", "place"), 3, 9))
         0
@@ -128,7 +128,7 @@ def _hopeful(old: pl.DataFrame, fresh: pl.DataFrame, n_each: int) -> NDArray[np.
 def merge_exemplars(a: Exemplars, b: Exemplars, n_each: int) -> Exemplars:
     """Choose again from two choices.
 
-    Example:
+    Examples:
         >>> len(merge_exemplars(no_exemplars(), no_exemplars(), 3))
         0
     """
@@ -142,7 +142,7 @@ def merge_exemplars(a: Exemplars, b: Exemplars, n_each: int) -> Exemplars:
 def canonical_exemplars(exemplars: Exemplars) -> Exemplars:
     """The same choice in the one order, with the one vocabulary, that all routes to it share.
 
-    Example:
+    Examples:
         >>> len(canonical_exemplars(no_exemplars()))
         0
     """
@@ -172,7 +172,7 @@ def canonical_exemplars(exemplars: Exemplars) -> Exemplars:
 def known_full_columns(frame: pl.DataFrame) -> list[str]:
     """Columns of full-vocabulary entropies that hold a value; a shard may bring empty ones.
 
-    Example:
+    Examples:
         >>> known_full_columns(pl.DataFrame({"entropy_full_mean": [None, 1.0]}))
         ['entropy_full_mean']
     """
@@ -187,7 +187,7 @@ def _known(values: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
 def head_tokens(traces: Traces, limit: int) -> Traces:
     """The first ``limit`` tokens of each trace; a step that crosses the limit is cut there.
 
-    Example:
+    Examples:
         >>> len(head_tokens(empty_traces(), 3))
         0
     """

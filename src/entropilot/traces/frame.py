@@ -122,7 +122,7 @@ def trace_frame(traces: Traces, measures: TokenMeasures) -> pl.DataFrame:
     Raises:
         InputError: the measures are of other traces.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.measures import token_measures
         >>> from entropilot.traces.table import empty_traces
         >>> log = empty_traces()

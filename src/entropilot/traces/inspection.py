@@ -55,7 +55,7 @@ def utility_steps(
     Returns:
         Steps without white space at their ends.
 
-    Example:
+    Examples:
         >>> utility_steps("She has 16 - 3 = 13 eggs.\nSo:\nShe sells 13 * 2 = 26.\nA: 26")
         ['She has 16 - 3 = 13 eggs.', 'So:\nShe sells 13 * 2 = 26.']
     """
@@ -84,7 +84,7 @@ def leak_step(steps: Sequence[str], answer: str) -> int | None:
 
     A number counts only as a whole: 8 is neither in 18 nor in 8.5. Thousands commas do not matter.
 
-    Example:
+    Examples:
         >>> leak_step(["He has 118.", "So 18 in all."], "18"), leak_step(["No."], "18")
         (2, None)
     """
@@ -303,7 +303,7 @@ def decide(
         unsettled: nats, above ``settled``.
         window: steps, >= 2; shorter prunes sooner.
 
-    Example:
+    Examples:
         >>> decide([2.0, 0.04, 0.01]), decide([1.5, 1.6, 1.6, 1.7]), decide([2.0, 1.0])
         ('stop', 'prune', 'continue')
     """

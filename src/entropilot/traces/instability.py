@@ -136,7 +136,7 @@ def instability_trace(
             for "bounds"), or a mass above 1.001; names the step.
         ConfigurationError: unknown mode, or one that does not fit the trace.
 
-    Example:
+    Examples:
         >>> steps = [{"a": -0.7, "b": -0.7}, {"c": -0.1, "a": -2.4}]
         >>> found = instability_trace(steps)
         >>> found.t_peak, round(found.S, 3), found.rho
@@ -201,7 +201,7 @@ def instability_traces(
         InputError: lists of different length (see ``truncate_top_k``), or no full entropies.
         ConfigurationError: unknown mode.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.table import empty_traces
         >>> len(instability_traces(empty_traces()).S)
         0
@@ -281,7 +281,7 @@ def listed_signal(
 ) -> tuple[Floats, Floats]:
     """H and D [N] of renormalised or lumped lists; the arguments are those of ``sequence_signal``.
 
-    Example:
+    Examples:
         >>> H, D = listed_signal(
         ...     np.array([0, 1]), np.array([[4, 5]]), np.log([[0.5, 0.25]]), np.array([2]), "lump"
         ... )

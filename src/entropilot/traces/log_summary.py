@@ -30,7 +30,7 @@ class LogSettings:
         summary: what the summary holds.
         top_k: cut the lists of alternatives to so many first; makes logs of different k comparable.
 
-    Example:
+    Examples:
         >>> LogSettings().rule
         'auto'
     """
@@ -59,7 +59,7 @@ def summarise_log(shard: Source, settings: LogSettings = LogSettings()) -> Summa
     Raises:
         InputError, FormatError, LimitError: as ``read_traces``.
 
-    Example:
+    Examples:
         >>> summarise_log("no such file.jsonl")  # doctest: +IGNORE_EXCEPTION_DETAIL
         Traceback (most recent call last):
         entropilot.errors.InputError: ...
@@ -76,7 +76,7 @@ def read_and_summarise(source: Source, settings: LogSettings) -> tuple[Summary, 
     Raises:
         InputError, LimitError: as ``read_traces``; with strict options also FormatError.
 
-    Example:
+    Examples:
         >>> read_and_summarise("no such file", LogSettings())  # doctest: +IGNORE_EXCEPTION_DETAIL
         Traceback (most recent call last):
         entropilot.errors.InputError: ...

@@ -66,7 +66,7 @@ def token_measures(traces: Traces, vocab_size: int = 0, lam: float = 1.0) -> Tok
         InputError: the listed probabilities of a token exceed 1; names trace and step. Or a token
             lists more alternatives than the vocabulary has entries.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.table import empty_traces
         >>> len(token_measures(empty_traces()).entropy)
         0
@@ -124,7 +124,7 @@ def usable_traces(traces: Traces) -> tuple[Traces, tuple[Skipped, ...]]:
         Traces whose lists hold log-probabilities with a mass of at most 1.001, and for each other
         one its file, line, first bad step and what was found there.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.table import empty_traces
         >>> usable_traces(empty_traces())[1]
         ()
@@ -168,7 +168,7 @@ def truncate_top_k(traces: Traces, k: int) -> Traces:
     Raises:
         ConfigurationError: k < 1.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.table import empty_traces
         >>> truncate_top_k(empty_traces(), 5).tokens.top_piece.shape
         (0, 0)
@@ -201,7 +201,7 @@ def common_k(*logs: Traces, force: bool = False) -> int:
     Raises:
         InputError: traces of different k; names the two and the mend.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.table import empty_traces
         >>> common_k(empty_traces())
         0

@@ -31,7 +31,7 @@ class InstabilityMonitor:
     Raises:
         ConfigurationError: unknown mode, or lam < 0.
 
-    Example:
+    Examples:
         >>> monitor = InstabilityMonitor()
         >>> [round(monitor.push(s), 3) for s in ({"a": -0.7, "b": -0.7}, {"c": -0.1, "a": -2.4})]
         [nan, 0.871]
@@ -73,7 +73,7 @@ class InstabilityMonitor:
     def push_chunk(self, chunk: Any) -> list[float]:
         """Take the tokens of one chunk of a stream (``choices[0].logprobs.content``), if any.
 
-        Example:
+        Examples:
             >>> InstabilityMonitor().push_chunk({"choices": [{"delta": {}, "logprobs": None}]})
             []
         """
@@ -83,7 +83,7 @@ class InstabilityMonitor:
 def chunk_entries(chunk: Any) -> list[Any]:
     """Tokens of one chunk of an OpenAI-like stream, given as a dict or an SDK object.
 
-    Example:
+    Examples:
         >>> chunk_entries({"choices": [{"logprobs": {"content": [{"token": "a"}]}}]})
         [{'token': 'a'}]
     """
@@ -109,7 +109,7 @@ class InstabilityAlarm:
     Raises:
         ConfigurationError: patience < 1 or a threshold that is nan.
 
-    Example:
+    Examples:
         >>> alarm = InstabilityAlarm(threshold=1.0, patience=2)
         >>> [alarm.update(value) for value in (float("nan"), 1.2, 0.3, 1.1, 1.4, 1.5)]
         [False, False, False, False, True, False]

@@ -76,7 +76,7 @@ def write_parquet(traces: Traces | Iterable[Traces | Batch], path: str | Path) -
     Raises:
         InputError: the folder does not exist or can't be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from entropilot.traces import load_traces
         >>> traces = load_traces({"choices": [{"message": {"content": "Hi"}}]})

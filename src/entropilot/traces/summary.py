@@ -62,7 +62,7 @@ class SummarySettings:
         n_exemplars: traces kept a criterion (mean entropy, peak instability, at random), >= 0.
         exemplar_tokens: tokens kept of one such trace, >= 1.
 
-    Example:
+    Examples:
         >>> SummarySettings().n_exemplars
         12
     """
@@ -108,7 +108,7 @@ class Summary:
 def empty_summary(settings: SummarySettings = SummarySettings()) -> Summary:
     """The summary of no traces.
 
-    Example:
+    Examples:
         >>> len(empty_summary())
         0
     """
@@ -139,7 +139,7 @@ def summarise(
     Raises:
         InputError: see ``token_measures``; or the settings differ.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.table import empty_traces
         >>> len(summarise(empty_traces()))
         0
@@ -180,7 +180,7 @@ def merge_summaries(parts: Iterable[Summary]) -> Summary:
     Raises:
         InputError: the settings differ.
 
-    Example:
+    Examples:
         >>> len(merge_summaries([empty_summary(), empty_summary()]))
         0
     """
@@ -204,7 +204,7 @@ def merge_summaries(parts: Iterable[Summary]) -> Summary:
 def canonical_summary(summary: Summary) -> Summary:
     """The same summary with rows in the order (source, line, id) that all routes to it share.
 
-    Example:
+    Examples:
         >>> equal_summaries(canonical_summary(empty_summary()), empty_summary())
         True
     """
@@ -227,7 +227,7 @@ def canonical_summary(summary: Summary) -> Summary:
 def equal_summaries(a: Summary, b: Summary) -> bool:
     """Whether two summaries say the same, bit for bit, however they came about.
 
-    Example:
+    Examples:
         >>> equal_summaries(empty_summary(), empty_summary(SummarySettings(vocab_size=9)))
         False
     """
@@ -246,7 +246,7 @@ def equal_summaries(a: Summary, b: Summary) -> bool:
 def duplicate_ids(summary: Summary) -> pl.DataFrame:
     """Ids that more than one trace has: columns id, n, most frequent first.
 
-    Example:
+    Examples:
         >>> duplicate_ids(empty_summary()).columns
         ['id', 'n']
     """
@@ -257,7 +257,7 @@ def duplicate_ids(summary: Summary) -> pl.DataFrame:
 def histogram_edges(name: str) -> NDArray[np.float64]:
     """Edges [bins+1] of a token histogram; the end bins also hold what lies outside.
 
-    Example:
+    Examples:
         >>> len(histogram_edges("jsd"))
         71
     """

@@ -39,7 +39,7 @@ _UNREADABLE: Final = (
 def summary_to_bytes(summary: Summary) -> bytes:
     """A summary as one archive.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.summary import empty_summary
         >>> summary_to_bytes(empty_summary())[:2]
         b'PK'
@@ -83,7 +83,7 @@ def summary_from_bytes(content: bytes, name: str = "the summary") -> Summary:
     Raises:
         FormatError: not an archive of this version.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.summary import empty_summary, equal_summaries
         >>> equal_summaries(summary_from_bytes(summary_to_bytes(empty_summary())), empty_summary())
         True
@@ -105,7 +105,7 @@ def summary_from_bytes(content: bytes, name: str = "the summary") -> Summary:
 def save_summary(summary: Summary, path: str | Path) -> None:
     """Write a summary, whole or not at all.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from entropilot.traces.summary import empty_summary
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +122,7 @@ def load_summary(path: str | Path) -> Summary:
     Raises:
         FormatError: not such a file.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from entropilot.traces.summary import empty_summary
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -48,7 +48,7 @@ ROW_SCHEMA: Final[dict[str, Any]] = {
 def ragged_offsets(lengths: ArrayLike) -> NDArray[np.int64]:
     """Offsets [n+1] of ragged rows with the given lengths [n].
 
-    Example:
+    Examples:
         >>> ragged_offsets([2, 0, 3]).tolist()
         [0, 2, 2, 5]
     """
@@ -63,7 +63,7 @@ def ragged_take(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Flat positions that hold ``rows``, and the offsets of the selection.
 
-    Example:
+    Examples:
         >>> positions, offsets = ragged_take(np.array([0, 2, 2, 5]), np.array([2, 0]))
         >>> positions.tolist(), offsets.tolist()
         ([2, 3, 4, 0, 1], [0, 3, 5])
@@ -90,7 +90,7 @@ class Vocabulary:
     def from_pieces(cls, pieces: Sequence[bytes], token_id: ArrayLike | None = None) -> Vocabulary:
         """Build from texts, and the model's ids where they are known.
 
-        Example:
+        Examples:
             >>> Vocabulary.from_pieces([b"a", b"bc"]).piece(1)
             b'bc'
         """
@@ -244,7 +244,7 @@ class Traces:
 def trace_rows(columns: dict[str, Any], n: int) -> pl.DataFrame:
     """A frame of ``ROW_SCHEMA`` from the columns that are known; the others are null.
 
-    Example:
+    Examples:
         >>> trace_rows({"id": ["a"], "correct": [True]}, 1)["correct"].to_list()
         [True]
     """

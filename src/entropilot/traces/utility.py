@@ -74,7 +74,7 @@ def answer_entropy_of_span(
         InputError: no positions, another number of targets, or what the entropies reject.
         ConfigurationError: unknown mode, or one that does not fit the kind of distributions.
 
-    Example:
+    Examples:
         >>> span = answer_entropy_of_span(np.log([[0.5, 0.25, 0.25]]), [0])
         >>> round(span.mean, 4), round(span.nll, 4)
         (1.0397, 0.6931)
@@ -166,7 +166,7 @@ def trajectory_of_spans(
 ) -> Trajectory:
     """A trajectory from the answer's entropy after 0, 1, ... K steps.
 
-    Example:
+    Examples:
         >>> one = answer_entropy_of_span(np.zeros((2, 4)), [0, 1])
         >>> trajectory_of_spans([one], connector=" is ", answer="7").n_steps
         0
@@ -216,7 +216,7 @@ def align(trajectories: Sequence[Trajectory | ArrayLike], grid: int = GRID) -> F
     Raises:
         InputError: a trajectory is empty or not finite.
 
-    Example:
+    Examples:
         >>> align([[1.0, 0.0], [2.0]], grid=3).tolist()
         [[1.0, 0.5, 0.0], [nan, nan, nan]]
 
@@ -250,7 +250,7 @@ def summarise_trajectory(trajectory: Trajectory | ArrayLike) -> dict[str, Any]:
         The above with "n_steps", "n_tokens", "h_first", "h_last", "h_before_last", "leak_step" and
         "verdict". Without steps the slope and what else needs one are nan.
 
-    Example:
+    Examples:
         >>> found = summarise_trajectory([2.0, 1.5, 0.5])
         >>> found["drop"], found["slope"], found["verdict"]
         (1.5, -1.5, 'decreasing')
@@ -298,7 +298,7 @@ def verdict_of(slope: float, drop: float, h_first: float) -> Verdict:
     "decreasing" when the slope is negative and more than a tenth of h[0] is lost, "rising" when
     the slope is positive and the end is above the start, else "flat".
 
-    Example:
+    Examples:
         >>> verdict_of(-1.0, 0.5, 2.0), verdict_of(0.2, -0.1, 2.0), verdict_of(-0.1, 0.1, 2.0)
         ('decreasing', 'rising', 'flat')
     """
@@ -310,7 +310,7 @@ def verdict_of(slope: float, drop: float, h_first: float) -> Verdict:
 def select_chain(trajectories: Sequence[Trajectory | ArrayLike]) -> int | None:
     """Index of the chain to trust: the steepest of those that decrease; None when none does.
 
-    Example:
+    Examples:
         >>> select_chain([[2.0, 1.9], [2.0, 0.5], [2.0, 2.5]]), select_chain([[1.0, 1.2]])
         (1, None)
 

@@ -48,7 +48,7 @@ def rank_chains(
     Raises:
         InputError: another number of groups.
 
-    Example:
+    Examples:
         >>> [found] = rank_chains([[2.0, 1.9], [2.0, 0.5], [2.0]], ["p", "p", "p"])
         >>> found.order, found.chosen
         ((1, 0, 2), 1)
@@ -85,7 +85,7 @@ def selection_accuracy(
         rankings: of ``rank_chains``.
         right: label of each trajectory; problems with an unlabelled chain are left out.
 
-    Example:
+    Examples:
         >>> rankings = rank_chains([[2.0, 1.9], [2.0, 0.5]], ["p", "p"])
         >>> selection_accuracy(rankings, [False, True])
         Selection(n_problems=1, n_chosen=1, n_right=1, chance=0.5)

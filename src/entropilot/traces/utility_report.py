@@ -56,7 +56,7 @@ def check_comparable(trajectories: Sequence[Trajectory]) -> None:
     Raises:
         InputError: they are mixed; both kinds are named.
 
-    Example:
+    Examples:
         >>> check_comparable([])
     """
     kinds = {(t.which, t.connector) for t in trajectories}
@@ -99,7 +99,7 @@ def group_report(
     Raises:
         InputError: mixed connectors or modes, or labels of another length.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.utility import answer_entropy_of_span, trajectory_of_spans
         >>> spans = [answer_entropy_of_span(np.eye(3)[[0]] * s, [0]) for s in (0.0, 2.0, 4.0)]
         >>> falling = trajectory_of_spans(spans, connector=" ", answer="7")

@@ -79,7 +79,7 @@ def measure_chains(
         FormatError: a kept result is damaged.
         ModelError: a server fails.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.chains import chain_of_row
         >>> class Uniform:
         ...     def tokenize(self, text): return list(text.encode())
@@ -120,7 +120,7 @@ def measure_chains(
 def trajectory_to_json(trajectory: Trajectory) -> str:
     """A trajectory as text, from which it comes back bit for bit.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.utility import answer_entropy_of_span, trajectory_of_spans
         >>> span = answer_entropy_of_span(np.zeros((1, 4)), [0])
         >>> one = trajectory_of_spans([span], connector=" is ", answer="7")
@@ -145,7 +145,7 @@ def trajectory_from_json(text: str | bytes, name: str = "the text") -> Trajector
     Raises:
         FormatError: it is something else.
 
-    Example:
+    Examples:
         >>> trajectory_from_json("{}")
         Traceback (most recent call last):
         entropilot.errors.FormatError: the text is no kept trajectory; delete it and run again

@@ -131,7 +131,7 @@ def word_problems(
     Raises:
         ConfigurationError: n out of range, or an unknown operation.
 
-    Example:
+    Examples:
         >>> [p.operation for p in word_problems(4)]
         ['add', 'sub', 'mul', 'add']
     """
@@ -175,7 +175,7 @@ def few_shot_prompt(question: str) -> str:
 
     The answer is one line: stop at the first newline.
 
-    Example:
+    Examples:
         >>> few_shot_prompt("How many?").endswith("Question: How many?\nAnswer:")
         True
     """
@@ -187,7 +187,7 @@ def parse_answer(text: str) -> str | None:
 
     Thousands commas, a dollar sign and trailing zeros of a decimal are taken off.
 
-    Example:
+    Examples:
         >>> parse_answer("2 + 6 = 8. The answer is $1,008.00."), parse_answer("so 7 of 9")
         ('1008', '9')
     """
@@ -204,7 +204,7 @@ def parse_answer(text: str) -> str | None:
 def is_correct(text: str, answer: int) -> bool:
     """True where the text's parsed answer is the number.
 
-    Example:
+    Examples:
         >>> is_correct("The answer is 8.", 8), is_correct("I do not know", 8)
         (True, False)
     """

@@ -27,7 +27,7 @@ def boxed(text: str) -> str | None:
     Returns:
         The inside of the last box whose braces close.
 
-    Example:
+    Examples:
         >>> boxed(r"so \boxed{\frac{1}{2}}.")
         '\\frac{1}{2}'
     """
@@ -52,7 +52,7 @@ def final_answer(text: str) -> str | None:
     Returns:
         The answer as it stands there, at most ``LONGEST`` characters; None where none is stated.
 
-    Example:
+    Examples:
         >>> final_answer("2 + 6 = 8\n#### 8"), final_answer("The answer is 8.5. Good luck!")
         ('8', '8.5')
         >>> final_answer("<think>The answer is 9") is None

@@ -38,10 +38,13 @@ class ReadOptions:
             prompt_logprobs do.
         logprob_space: "raw" or "sampling" overrides what the log says of its log-probabilities.
         label_field: dotted path of the right-or-wrong label, for example ``"x_correct"``.
-        reward_field, reference_field, answer_field, group_field, prompt_field: likewise. None tries
-            the usual names.
+        reward_field: likewise for the reward; None tries the usual names, here and below.
+        reference_field: likewise for the reference answer.
+        answer_field: likewise for the final answer.
+        group_field: likewise for the name of the problem.
+        prompt_field: likewise for the prompt.
 
-    Example:
+    Examples:
         >>> ReadOptions(label_field="evaluation.passed").strict
         False
     """
@@ -80,7 +83,7 @@ class ReadOptions:
 class Skipped:
     """A line, or another part of a file, that could not be read.
 
-    Example:
+    Examples:
         >>> str(Skipped("log.jsonl", 3, "not JSON"))
         'log.jsonl, line 3: not JSON'
     """
@@ -100,7 +103,7 @@ class ReadReport:
 
     Ids are compared within one call of ``read_traces``, up to the first million.
 
-    Example:
+    Examples:
         >>> total = ReadReport(traces=2, formats={"a": 2}) + ReadReport(traces=1, formats={"a": 1})
         >>> total.traces, dict(total.formats)
         (3, {'a': 3})
@@ -138,7 +141,7 @@ class ReadReport:
     def found(self) -> str:
         """What was read, and in which formats, as a sentence.
 
-        Example:
+        Examples:
             >>> ReadReport(files=1, traces=2, tokens=7, formats={"OpenAI completions": 2}).found()
             'Read 2 traces, 7 tokens, from 1 file: OpenAI completions.'
         """
@@ -152,7 +155,7 @@ class ReadReport:
     def sentences(self) -> tuple[str, ...]:
         """What a reader of a report must know, each a full sentence; nothing when all went well.
 
-        Example:
+        Examples:
             >>> ReadReport(traces=3, duplicate_ids=1).sentences()
             ('1 trace has an id that an earlier one has.',)
         """
@@ -205,7 +208,7 @@ class ReadReport:
 class Batch:
     """Some traces and the report on just these.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.table import empty_traces
         >>> Batch(empty_traces(), ReadReport()).report.traces
         0
@@ -219,7 +222,7 @@ class Batch:
 class Shard:
     """A range of whole lines of an uncompressed file, or a whole file (``stop`` None).
 
-    Example:
+    Examples:
         >>> Shard(Path("log.jsonl"), 0, 4096).first_line
         1
     """

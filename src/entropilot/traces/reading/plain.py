@@ -17,7 +17,7 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     Takes anything with ``model_dump()`` (pydantic), ``to_dict()``, dataclass fields or attributes;
     numpy numbers and arrays become Python's.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> to_plain({"logprob": np.float32(-0.5), "ids": (1, 2)})
         {'logprob': -0.5, 'ids': [1, 2]}

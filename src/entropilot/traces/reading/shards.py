@@ -29,7 +29,7 @@ def plan_shards(paths: str | Path | Iterable[str | Path], n_bytes: int) -> list[
     Raises:
         InputError: a file can't be opened.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "log.jsonl")

@@ -45,7 +45,7 @@ def read_traces(source: Source, *, options: ReadOptions = ReadOptions()) -> Iter
         FormatError: no line of the source is in a known format.
         LimitError: a line or a decompressed file is larger than the options allow.
 
-    Example:
+    Examples:
         >>> import json, tempfile
         >>> best = {"token": "Hi", "logprob": -0.5}
         >>> token = {**best, "top_logprobs": [best]}
@@ -82,7 +82,7 @@ def load_traces(source: Any, *, options: ReadOptions = ReadOptions(strict=True))
     Raises:
         InputError, FormatError, LimitError: as ``read_traces``.
 
-    Example:
+    Examples:
         >>> best = {"token": "Hi", "logprob": -0.5}
         >>> token = {**best, "top_logprobs": [best]}
         >>> answer = {"message": {"content": "Hi"}, "logprobs": {"content": [token]}}

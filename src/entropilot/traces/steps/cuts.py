@@ -77,7 +77,7 @@ def line_cuts(
     Returns:
         Cuts, ascending, and their level: 1 after a line end, 2 after a blank line.
 
-    Example:
+    Examples:
         >>> text = np.frombuffer(b"a\nb\n\nc", np.uint8)
         >>> [x.tolist() for x in line_cuts(text, np.array([0, 6]))]
         [[2, 5], [1, 2]]
@@ -116,7 +116,7 @@ def sentence_cuts(text: bytes) -> list[int]:
     A full stop does not end a sentence inside a number, after an abbreviation or an initial, or
     after the number that opens a line ("1. First").
 
-    Example:
+    Examples:
         >>> sentence_cuts(b"It is 3.5, e.g. more. 1. Yes! No")
         [22, 30]
     """
@@ -149,7 +149,7 @@ def marker_cuts(text: bytes, markers: Sequence[str] = MARKERS) -> list[int]:
         text: of one trace, or of all.
         markers: case matters.
 
-    Example:
+    Examples:
         >>> marker_cuts(b"x = 2. Wait, no. It was. But")
         [7, 25]
     """
@@ -165,7 +165,7 @@ def marker_cuts(text: bytes, markers: Sequence[str] = MARKERS) -> list[int]:
 def tool_cuts(text: bytes) -> list[int]:
     """Cuts before and after each tool call and each tool's answer; an unclosed one goes to the end.
 
-    Example:
+    Examples:
         >>> tool_cuts(b"ask <tool_call>{}</tool_call> then")
         [4, 30]
     """
@@ -199,7 +199,7 @@ class RegexCuts:
     Raises:
         ConfigurationError: no valid pattern, or one that repeats a repetition.
 
-    Example:
+    Examples:
         >>> RegexCuts(";").of(b"a;b")
         [2]
     """

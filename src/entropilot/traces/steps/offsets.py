@@ -36,7 +36,7 @@ class TokenText(NamedTuple):
 def token_text(traces: Traces) -> TokenText:
     """The bytes of all tokens, joined.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.table import empty_traces
         >>> len(token_text(empty_traces()).text)
         0
@@ -61,7 +61,7 @@ def _gather(source: Any, offsets: Any, piece: Any, out: Any) -> None:
 def character_starts(text: bytes) -> NDArray[np.int64]:
     r"""Byte at which each character starts, and the length of the text at the end.
 
-    Example:
+    Examples:
         >>> character_starts("aé".encode() + b"\xff").tolist()
         [0, 1, 3, 4]
     """
@@ -78,7 +78,7 @@ def character_starts(text: bytes) -> NDArray[np.int64]:
 def bytes_to_characters(text: bytes, positions: ArrayLike) -> NDArray[np.int64]:
     """Character that holds the byte at each position; the end of the text is one past the last.
 
-    Example:
+    Examples:
         >>> bytes_to_characters("aéb".encode(), [0, 1, 2, 3, 4]).tolist()
         [0, 1, 1, 2, 3]
     """
@@ -90,7 +90,7 @@ def bytes_to_characters(text: bytes, positions: ArrayLike) -> NDArray[np.int64]:
 def characters_to_bytes(text: bytes, positions: ArrayLike) -> NDArray[np.int64]:
     """First byte of the character at each position.
 
-    Example:
+    Examples:
         >>> characters_to_bytes("aéb".encode(), [0, 1, 2, 3]).tolist()
         [0, 1, 3, 4]
     """
@@ -114,7 +114,7 @@ def step_spans(traces: Traces, unit: str = "characters") -> NDArray[np.int64]:
         InputError: the traces are not split yet.
         ConfigurationError: unknown unit.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.steps.splitting import split_steps
         >>> from entropilot.traces.table import empty_traces
         >>> step_spans(split_steps(empty_traces())).shape
@@ -144,7 +144,7 @@ def step_texts(traces: Traces, trace: int) -> list[bytes]:
     Raises:
         InputError: the traces are not split yet.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.table import Tokens, Vocabulary, Traces, trace_rows
         >>> from entropilot.traces.steps.splitting import split_steps
         >>> one = Traces(trace_rows({}, 1), Tokens(np.array([0, 2]), np.array([0, 1], np.int32),

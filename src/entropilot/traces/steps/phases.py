@@ -67,7 +67,7 @@ def phase_spans(text: bytes) -> list[tuple[int, int]]:
     Returns:
         (byte, phase) in ascending order; empty where no delimiter occurs.
 
-    Example:
+    Examples:
         >>> phase_spans(b"<think>2+2</think> 4")
         [(0, 1), (19, 2)]
         >>> phase_spans(b"<think>2+2 is")
@@ -90,7 +90,7 @@ def log_phases(
         Bytes at which a phase begins, ascending, and the phases; nothing for traces without
         delimiters.
 
-    Example:
+    Examples:
         >>> text = np.frombuffer(b"ab<think>c", np.uint8)
         >>> [x.tolist() for x in log_phases(text, np.array([0, 2, 10]))]
         [[2], [1]]

@@ -101,7 +101,7 @@ def split_steps(
         ConfigurationError: unknown rule, or an option that the rule needs is missing or wrong.
         InputError: spans outside the trace, or entropies of another length.
 
-    Example:
+    Examples:
         >>> from entropilot.traces.table import empty_traces
         >>> len(split_steps(empty_traces(), "line").steps)
         0
@@ -148,7 +148,7 @@ def split_text(
     Raises:
         ConfigurationError: unknown rule, or one that needs tokens.
 
-    Example:
+    Examples:
         >>> split_text("First.\n\nSecond, e.g. this. Third.")
         ['First.\n\n', 'Second, e.g. this. Third.']
         >>> split_text("One. Two.", "sentence")

@@ -21,7 +21,7 @@ _ID: Final = re.compile(r"token_id:(\d{1,9})")
 def text_bytes(text: str) -> bytes:
     r"""Bytes of a token string, also where it stands for a piece of a character.
 
-    Example:
+    Examples:
         >>> text_bytes("é"), text_bytes("<0xF0>"), text_bytes(r"bytes:\xf0\x9f")
         (b'\xc3\xa9', b'\xf0', b'\xf0\x9f')
     """

@@ -47,7 +47,7 @@ def lookup(contexts: Contexts, names: Sequence[str], index: int = 0, n: int = 1)
 
     A list with one entry for each of ``n`` > 1 samples gives the entry of sample ``index``.
 
-    Example:
+    Examples:
         >>> lookup([{"a": {"b": 3}}], ("c", "a.b"))
         3
     """
@@ -106,7 +106,7 @@ def requested_k(contexts: Contexts) -> int:
 def as_text(value: Any) -> str | None:
     """Text of a label; 8.0 and 8 are the same answer.
 
-    Example:
+    Examples:
         >>> as_text(8.0), as_text("8"), as_text({"a": 1})
         ('8', '8', None)
     """
@@ -129,7 +129,7 @@ def as_number(value: Any) -> float | None:
 def as_correct(value: Any) -> bool | None:
     """Right or wrong, or None where the value is neither.
 
-    Example:
+    Examples:
         >>> as_correct(1), as_correct("wrong"), as_correct(0.5)
         (True, False, None)
     """

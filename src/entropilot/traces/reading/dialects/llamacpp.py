@@ -103,7 +103,7 @@ def _entry(item: Any, where: str) -> tuple[bytes, int, float]:
 def log_probability(value: Any, where: str) -> float:
     """Logarithm of a probability in a log; 0 gives -inf.
 
-    Example:
+    Examples:
         >>> log_probability(1.0, "probs"), log_probability(0, "probs")
         (0.0, -inf)
     """

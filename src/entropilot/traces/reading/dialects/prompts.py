@@ -24,7 +24,7 @@ from entropilot.traces.reading.options import ReadOptions
 def has_prompt(item: Mapping[str, Any]) -> bool:
     """Whether the object scores tokens of its prompt.
 
-    Example:
+    Examples:
         >>> has_prompt({"prompt_logprobs": [None]}), has_prompt({"prompt_logprobs": None})
         (True, False)
     """

@@ -35,7 +35,7 @@ def stream_of(item: Any, opened: Container[str]) -> tuple[Stream, str] | None:
         item: an object of a log.
         opened: keys of the answers that have begun.
 
-    Example:
+    Examples:
         >>> part = {"id": "a", "object": "chat.completion.chunk", "choices": []}
         >>> stream_of(part, ())[1], stream_of({"id": "a", "choices": []}, ())
         ('chat a', None)
