@@ -278,7 +278,7 @@ def _in_processes(
     try:
         while True:
             with _interrupts_held():
-                for shard in islice(waiting, n - len(running)):  # one waits for who is done first
+                for shard in islice(waiting, n - 1 - len(running)):
                     running[pool.submit(_shard_outcome, shard, settings)] = shard
             mine = next(waiting, None)  # this process works too: it has all code loaded already
             if mine is not None:
