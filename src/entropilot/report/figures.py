@@ -44,7 +44,8 @@ def overview(flagged: pl.DataFrame, threshold: float | None, axis: str) -> Marku
     low = frame["score"].min()
     floor = min(float(low) if isinstance(low, int | float) else 0.0, top)
     step = min(0.5, 10.0 ** math.floor(math.log10(max(top - floor, 1e-6))))
-    plot = Plot((0.0, 1.0), (math.floor(floor / step) * step, top), height=250.0)
+    room = (top - floor) / 10  # below the line of the threshold, for what it says
+    plot = Plot((0.0, 1.0), (math.floor((floor - room) / step) * step, top), height=250.0)
     parts = [
         y_axis(plot, axis, writer(plot.y_range), 5),
         x_axis(plot, "where in the trace the peak is", percent, at=(0, 0.25, 0.5, 0.75, 1)),
@@ -60,11 +61,8 @@ def overview(flagged: pl.DataFrame, threshold: float | None, axis: str) -> Marku
     if threshold is not None and known(threshold) and plot.y_range[0] <= threshold <= top:
         y = plot.y(threshold)
         parts.append(element("line", class_="cut", x1=plot.left, x2=WIDTH - plot.right, y1=y, y2=y))
-        parts.append(
-            text(
-                f"flagged from {decimal(threshold)}", WIDTH - plot.right, y + 12, "note halo", "end"
-            )
-        )
+        note = f"flagged from {decimal(threshold)}"
+        parts.append(text(note, WIDTH - plot.right, y + 12, "note halo", "end"))
     said = f"{count(thinned.height)} traces, by the place and the height of their peak."
     return picture("overview", "Every trace by its peak", said, plot.height, *parts)
 
