@@ -46,6 +46,8 @@ SCHEMA: Final = "entropilot/utility/1"
 _ENTROPIES: Final = ("h_first", "h_before_last", "h_last", "drop", "drop_before_last")
 _SCALED: Final = (*_ENTROPIES, "early_drop", "slope", "area")
 
+FEW_CHAINS: Final = 10  # right, and wrong: below it an interval says too much
+
 
 def utility_json(
     measured: MeasuredChains,
@@ -210,8 +212,12 @@ def _report_values(report: GroupReport) -> dict[str, Any]:
 def _leak_control(report: GroupReport) -> dict[str, Any]:
     """What is left of the separation when the last step, which states the answer, is taken away."""
     whole, before = report.aucs["-drop"], report.aucs["-drop_before_last"]
-    if not (math.isfinite(whole.low) and math.isfinite(before.low)):
-        sentence = "Too few chains of two steps or more to tell whether the answer leaks."
+    rarer = min(before.n_right, before.n_wrong)
+    if rarer < FEW_CHAINS or not (math.isfinite(whole.low) and math.isfinite(before.low)):
+        sentence = (
+            "Too few chains of two steps or more to tell whether the answer leaks: at least "
+            f"{FEW_CHAINS} right and {FEW_CHAINS} wrong ones are needed."
+        )
     elif whole.low <= 0.5:
         sentence = "The fall of the entropy does not separate right from wrong chains."
     elif before.low > 0.5:

@@ -20,10 +20,10 @@ from typing import Any, Final
 import numpy as np
 
 from entropilot.errors import InputError
-from entropilot.information import auc_interval
 from entropilot.models.inspector import NaiveInspector, TreeInspector
 from entropilot.models.open_inspector import open_inspector
 from entropilot.models.smollm2 import cache_folder
+from entropilot.studies.chain_lengths import length_row
 from entropilot.studies.study import Measurement, Progress
 from entropilot.traces.chains import ReasoningChain, read_chains
 from entropilot.traces.inspection import entropy_trajectory
@@ -35,7 +35,6 @@ INSPECTOR: Final = "ENTROPILOT_INSPECTOR"
 DEFAULT_INSPECTOR: Final = "Qwen/Qwen3-8B"  # the paper's
 DTYPE: Final = "bfloat16"
 COMPARED: Final = 3  # chains that are read the naive way too
-QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def measure_full(progress: Progress) -> Measurement:
@@ -179,19 +178,5 @@ def _lengths(chains: Sequence[ReasoningChain]) -> list[dict[str, Any]]:
         wrong = np.array([not one.right for one in here])
         if wrong.all() or not wrong.any():
             continue
-        area = auc_interval(words, wrong)
-        found.append(
-            {
-                "source": category,
-                "auc": [area.value, area.low, area.high],
-                "n_right": area.n_right,
-                "n_wrong": area.n_wrong,
-                "words": [float(words[~wrong].mean()), float(words[wrong].mean())],
-                "steps": [float(steps[~wrong].mean()), float(steps[wrong].mean())],
-                "quantiles": [
-                    np.quantile(words[~wrong], QUANTILES).tolist(),
-                    np.quantile(words[wrong], QUANTILES).tolist(),
-                ],
-            }
-        )
+        found.append(length_row(category, words, steps, wrong))
     return found

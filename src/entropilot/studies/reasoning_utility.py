@@ -13,6 +13,7 @@ import numpy as np
 from entropilot.models.inspector import NaiveInspector, TreeInspector
 from entropilot.models.loaders import load_model
 from entropilot.policy.tasks.word_problems import OPERATIONS, word_problems
+from entropilot.studies.chain_lengths import length_row
 from entropilot.studies.reasoning_chains import (
     FILE_NAME,
     SOURCES,
@@ -32,7 +33,6 @@ from entropilot.traces.utility import Trajectory
 PAIRS: Final[dict[Scale, int]] = {"smoke": 12, "quick": 60}
 INSPECTOR: Final[dict[Scale, str]] = {"smoke": "tiny", "quick": "smollm2"}
 COMPARED: Final = 3  # chains that are read the naive way too
-QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def measure(scale: Scale, seed: int, progress: Progress) -> Measurement:
@@ -116,29 +116,13 @@ def _entry(one: Chain, gold: Trajectory, own: Trajectory) -> dict[str, Any]:
 
 def _lengths(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Words and steps of every chain, by source; the chains need no numeric answer here."""
-    from entropilot.information import auc_interval
-
     found = []
     for source in SOURCES:
         lines = [_lines(row[source]["solution"]) for row in rows]
         words = np.array([sum(len(line.split()) for line in chain) for chain in lines])
         steps = np.array([len(chain) for chain in lines])
         wrong = np.array([not row[source]["is_correct"] for row in rows])
-        area = auc_interval(words, wrong)
-        found.append(
-            {
-                "source": source,
-                "auc": [area.value, area.low, area.high],
-                "n_right": area.n_right,
-                "n_wrong": area.n_wrong,
-                "words": [float(words[~wrong].mean()), float(words[wrong].mean())],
-                "steps": [float(steps[~wrong].mean()), float(steps[wrong].mean())],
-                "quantiles": [
-                    np.quantile(words[~wrong], QUANTILES).tolist(),
-                    np.quantile(words[wrong], QUANTILES).tolist(),
-                ],
-            }
-        )
+        found.append(length_row(source, words, steps, wrong))
     return found
 
 
