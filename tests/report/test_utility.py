@@ -91,10 +91,15 @@ def test_the_document_has_what_is_promised() -> None:
 def test_the_leak_control_says_what_is_left(
     right: list[float], wrong: list[float], words: str
 ) -> None:
-    found = utility_json(both(6, right, wrong))
+    found = utility_json(both(10, right, wrong))
     assert words in found["leak_control"]["sentence"]
     assert words in " ".join(printed(found).split())  # lines are broken at the width
     assert words in utility_markdown(found)
+
+
+def test_a_handful_of_chains_shows_no_separation() -> None:
+    found = utility_json(both(9, [2.0, 1.2, 0.5], [2.0, 1.9, 1.9]))
+    assert "at least 10 right and 10 wrong" in found["leak_control"]["sentence"]
 
 
 def test_chains_without_steps_show_no_leak() -> None:
