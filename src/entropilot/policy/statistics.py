@@ -69,7 +69,7 @@ class PolicyStatistics:
     def map(self, change: Callable[[Tensor], Tensor]) -> PolicyStatistics:
         """The same function applied to every statistic that is there."""
         fields: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        changed = {n: None if v is None else change(v) for n, v in fields.items()}
+        changed: dict[str, Any] = {n: None if v is None else change(v) for n, v in fields.items()}
         return dataclasses.replace(self, **changed)
 
     def select(self, rows: Tensor) -> PolicyStatistics:
