@@ -68,6 +68,10 @@ from entropilot.information.masked import (
     masked_mean,
     masked_quantile,
 )
+from entropilot.information.nucleus import (
+    nucleus_entropy,
+    nucleus_mask,
+)
 from entropilot.information.odds import (
     MantelHaenszel,
     mantel_haenszel,
@@ -222,6 +226,8 @@ __all__ = [
     "match_problems",
     "mutual_information",
     "nsr_bound",
+    "nucleus_entropy",
+    "nucleus_mask",
     "null_support",
     "pass_at_k",
     "pass_at_k_curve",
