@@ -162,7 +162,7 @@ def statistics_from_logits(
     if measured:
         fields |= _moments(log_p, measured, reference_logits)
     if "nucleus_entropy" in wanted:
-        from entropilot.information import (  # type: ignore[attr-defined]
+        from entropilot.information import (
             nucleus_entropy,
             with_gradient,
         )
