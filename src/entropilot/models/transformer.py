@@ -166,7 +166,7 @@ class SmallTransformer(nn.Module):
         Raises:
             InputError: more positions than the context.
         """
-        self._check_length(tokens.shape[-1])
+        self.check_length(tokens.shape[-1])
         batch, length = tokens.shape
         if valid is None:
             position = torch.arange(length, device=tokens.device)
@@ -184,7 +184,7 @@ class SmallTransformer(nn.Module):
             )
             return y.transpose(1, 2).reshape(batch, length, self.config.width)
 
-        return self.run(self.embedding(tokens) + self.position(position), attend)
+        return self.run(self.embed(tokens, position), attend)
 
     def run(self, x: Tensor, attend: Attend) -> Tensor:
         """Hidden states [..., D] from embeddings [..., D] under a given attention.
@@ -204,7 +204,13 @@ class SmallTransformer(nn.Module):
         q, k, v = parts.unbind(0)
         return q, k, v
 
-    def _check_length(self, length: int) -> None:
+    def embed(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """What the first layer reads, [..., D], from token ids [...] and positions [...]."""
+        x: Tensor = self.embedding(tokens) + self.position(position)
+        return x
+
+    def check_length(self, length: int) -> None:
+        """Raise ``InputError`` if a sequence of so many tokens is longer than the context."""
         if length > self.config.context:
             raise InputError(
                 f"a sequence has {length} tokens, the context of this transformer has "
