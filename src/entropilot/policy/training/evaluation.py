@@ -100,10 +100,9 @@ def evaluate(
         [task.encode(problem) for problem in asked],
         n,
         temperature=settings.temperature,
-        top_p=settings.top_p,
         max_tokens=settings.max_tokens or task.max_tokens,
         eos=task.eos,
-        seed=(EVAL_SEED, seed),
+        seed=stream_seed(EVAL_SEED, seed),
     )
     index = samples.prompt_index.tolist()
     graded = task.grade([asked[i] for i in index], samples.tokens, samples.mask)
@@ -145,13 +144,17 @@ def plain(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def seeded(*numbers: int) -> torch.Generator:
-    """A torch generator keyed by several numbers.
+def stream_seed(*numbers: int) -> int:
+    """One seed for a stream that is keyed by several numbers.
 
     Examples:
-        >>> a, b = seeded(1, 2), seeded(2, 1)
-        >>> a.initial_seed() == b.initial_seed()
+        >>> stream_seed(1, 2) == stream_seed(2, 1)
         False
     """
-    state = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
+    high, low = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
+    return int(high) << 31 | int(low) >> 1
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """A torch generator keyed by several numbers."""
+    return torch.Generator().manual_seed(stream_seed(*numbers))

@@ -25,8 +25,9 @@ class TrainSettings:
         schedule: "constant", or "cosine" to a tenth of the learning rate.
         warm_up: steps over which the learning rate rises from 0.
         clip_norm: largest gradient norm; 0 clips nothing.
-        temperature: of sampling; every measure is of the distribution at this temperature.
-        top_p: of sampling.
+        temperature: of sampling; every measure is of the distribution at this temperature. Answers are
+            drawn from the whole distribution: with a nucleus, ratios would compare two kinds of
+            log-probs.
         max_tokens: longest answer; None takes the task's.
         micro_tokens: tokens that go through the network side by side in an update. A memory knob:
             the result does not depend on it beyond rounding.
@@ -56,7 +57,6 @@ class TrainSettings:
     warm_up: int = 0
     clip_norm: float = 1.0
     temperature: float = 1.0
-    top_p: float = 1.0
     max_tokens: int | None = None
     micro_tokens: int = 16384
     evaluate_every: int = 20
@@ -77,8 +77,6 @@ class TrainSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigurationError(f"{name} is {value}; it must be above 0")
-        if not 0 < self.top_p <= 1:
-            raise ConfigurationError(f"top_p is {self.top_p}; it must be in (0, 1]")
         if self.max_tokens is not None:
             _at_least("max_tokens", self.max_tokens, 1)
         if self.n_updates > self.answers_per_step:

@@ -34,7 +34,7 @@ from entropilot.policy.training.checkpoints import (
     restore_weights,
     save_checkpoint,
 )
-from entropilot.policy.training.evaluation import evaluate, seeded
+from entropilot.policy.training.evaluation import evaluate, seeded, stream_seed
 from entropilot.policy.training.measuring import measure
 from entropilot.policy.training.meters import Meter, covariance_meter, sampler_gap_meter
 from entropilot.policy.training.metrics_log import append_metrics, keep_steps
@@ -255,18 +255,16 @@ def train_step(
 def draw_batch(trainee: Trainee, step: int) -> Batch:
     """Problems, answers and verdicts of one step."""
     settings, task = trainee.settings, trainee.task
-    number = int(np.random.SeedSequence((settings.seed, _PROBLEMS, step)).generate_state(1)[0])
-    problems = task.problems(settings.n_prompts, number)
+    problems = task.problems(settings.n_prompts, stream_seed(settings.seed, _PROBLEMS, step))
     prompts = [task.encode(problem) for problem in problems]
     samples = sample_rollouts(
         trainee.policy.decoder(),
         prompts,
         settings.n_answers,
         temperature=settings.temperature,
-        top_p=settings.top_p,
         max_tokens=settings.max_tokens or task.max_tokens,
         eos=task.eos,
-        seed=(settings.seed, _DRAWS, step),
+        seed=stream_seed(settings.seed, _DRAWS, step),
     )
     index = samples.prompt_index
     asked = [problems[i] for i in index.tolist()]
