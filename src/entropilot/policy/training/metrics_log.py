@@ -30,6 +30,7 @@ MEANINGS: Final[dict[str, str]] = {
     "grad_norm": "norm of the gradient before clipping, mean over updates",
     "learning_rate": "of the step",
     "kept_fraction": "share of tokens left by masks, mean over updates",
+    "surrogate/loss": "the per-token loss after aggregation, before regularisers",
     "surrogate/clip_fraction": "share of tokens whose gradient a ratio clip has stopped",
     "surrogate/clip_fraction_up": "the part of it with a positive advantage",
     "surrogate/approx_kl": "mean of old minus current log-prob, nats",
