@@ -136,7 +136,7 @@ def _last_equal(
 
 
 @njit(cache=True, nogil=True)
-def _nucleus_row(
+def nucleus_row(
     flat: Array, start: int, n: int, bits: int, inverse_temperature: Any, floor: Any,
     top: float, log_sum: float, p: float, slack: float, inclusive: bool, max_rank: int,
     tile: Array, lanes: Array, values: Array, result: Array, row: int,
@@ -187,7 +187,7 @@ def nucleus_kernel(
     lanes = np.empty(LANES, tile.dtype)
     values = np.empty(n + 1, tile.dtype)
     for i in range(starts.size):
-        _nucleus_row(
+        nucleus_row(
             flat, starts[i], n, bits, inverse_temperature, floor, tops[i], log_sums[i], p, slack,
             inclusive, max_rank, tile, lanes, values, result, i,
         )  # fmt: skip
