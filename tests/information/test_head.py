@@ -1,4 +1,4 @@
-"""The output head: both ways and both kinds of device against ``token_statistics`` of its logits."""
+"""The output head: both ways and both kinds of device against statistics of stored logits."""
 
 import math
 import subprocess

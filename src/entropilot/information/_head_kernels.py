@@ -23,7 +23,6 @@ from entropilot.information._nucleus_kernels import (
 )
 from entropilot.information._numeric import exponential
 from entropilot.information._statistics_kernels import (
-    LANES,
     LOG_SUM,
     LOGPROB,
     MAX,
@@ -52,12 +51,11 @@ def extend_kernel(
 
     A row with nan has nan for its sum from there on.
     """
-    lanes = np.empty(LANES, tile.dtype)
     n_rows, width = chunk.shape
     flat = chunk.reshape(-1)
     for r in range(n_rows):
         if not extend_sums(
-            flat, r * width, width, 0, inverse_temperature, floor, tile, lanes, squares, sums[r]
+            flat, r * width, width, 0, inverse_temperature, floor, tile, squares, sums[r]
         ):
             sums[r, S] = np.nan
         if targets.size > 0 and offset <= targets[r] < offset + width:
@@ -146,14 +144,14 @@ def whole_rows_kernel(
     Each row is measured and turned while it is in the second-level cache. An empty ``nucleus`` asks
     for none.
     """
-    lanes, sums = np.empty(LANES, tile.dtype), np.empty(N_SUMS)
+    sums = np.empty(N_SUMS)
     n_rows, width = chunk.shape
     flat = chunk.reshape(-1)
     values = np.empty(width + 1 if nucleus.size > 0 else 1, tile.dtype)
     for r in range(n_rows):
         start_sums(sums)
         if not extend_sums(
-            flat, r * width, width, 0, inverse_temperature, floor, tile, lanes, squares, sums
+            flat, r * width, width, 0, inverse_temperature, floor, tile, squares, sums
         ):
             sums[S] = np.nan
         finish_row(sums, result, r)
@@ -167,7 +165,7 @@ def whole_rows_kernel(
         if nucleus.size > 0:
             nucleus_row(
                 flat, r * width, width, 0, inverse_temperature, floor, result[MAX, r],
-                result[LOG_SUM, r], p, slack, True, width, tile, lanes, values, nucleus, r,
+                result[LOG_SUM, r], p, slack, True, width, tile, values, nucleus, r,
             )  # fmt: skip
         if slopes.size > 0:
             _slope_row(chunk[r], 0, target, inverse_temperature, floor, result, nucleus, slopes, r)
