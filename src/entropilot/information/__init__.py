@@ -73,6 +73,7 @@ from entropilot.information.masked import (
     check_logprob,
     masked_mean,
     masked_quantile,
+    masked_variance,
 )
 from entropilot.information.nucleus import (
     nucleus_entropy,
@@ -233,6 +234,7 @@ __all__ = [
     "mantel_haenszel",
     "masked_mean",
     "masked_quantile",
+    "masked_variance",
     "match_problems",
     "mutual_information",
     "nsr_bound",
