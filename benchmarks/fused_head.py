@@ -14,6 +14,8 @@ when they can be imported.
 
 import argparse
 import contextlib
+import ctypes
+import gc
 import importlib
 import importlib.metadata
 import platform
@@ -138,6 +140,9 @@ def memory_mib(field: str) -> float:
 
 def measured(method: Method, case: Case) -> tuple[float, float]:
     """CPU seconds, and MiB above the size before the call."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # what was freed goes back to the system
+        ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):  # only Linux can restart the peak
         Path("/proc/self/clear_refs").write_text("5")
     before = memory_mib("VmRSS")

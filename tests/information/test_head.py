@@ -339,6 +339,19 @@ def test_measuring_builds_no_graph():
         assert head_statistics(hidden, weight, targets).entropy.grad_fn is None
 
 
+def test_under_inference_mode_and_autocast():
+    hidden, weight, _, targets, slopes = made(3, 2, 5, kind=torch.float32)
+    leaf = weight.clone().requires_grad_()
+    plain = head_statistics(hidden, weight, targets).entropy
+    with torch.inference_mode():
+        assert torch.equal(head_statistics(hidden, leaf, targets).entropy, plain)
+        assert head_gradients(hidden, leaf, targets, {"entropy": slopes[0]}).weight is not None
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # products stay in float32
+        assert torch.equal(head_statistics(hidden, leaf, targets).entropy, plain)
+    constants = head_statistics(hidden, leaf, wants=("max", "sum_p2"))
+    assert constants.max.grad_fn is constants.sum_p2.grad_fn is None
+
+
 def test_threads_equal_one_thread(monkeypatch):
     from entropilot.information import _rows
 
