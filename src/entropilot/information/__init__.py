@@ -50,6 +50,12 @@ from entropilot.information.growth import (
     fit_two_circuits,
     growth_shape,
 )
+from entropilot.information.head import (
+    HeadGradients,
+    HeadStatistics,
+    head_gradients,
+    head_statistics,
+)
 from entropilot.information.instance_scaling import (
     InstanceFit,
     InstancePrediction,
@@ -169,6 +175,8 @@ __all__ = [
     "ExchangeTest",
     "ExtrapolatedPass",
     "GrowthShape",
+    "HeadGradients",
+    "HeadStatistics",
     "InstanceFit",
     "InstancePrediction",
     "MantelHaenszel",
@@ -212,6 +220,8 @@ __all__ = [
     "fit_task_scaling_counts",
     "fit_two_circuits",
     "growth_shape",
+    "head_gradients",
+    "head_statistics",
     "instance_rates",
     "js_divergence",
     "js_divergence_from_logits",
