@@ -67,6 +67,11 @@ from entropilot.information.masked import (
     check_logprob,
     masked_mean,
     masked_quantile,
+    masked_variance,
+)
+from entropilot.information.nucleus import (
+    nucleus_entropy,
+    nucleus_mask,
 )
 from entropilot.information.odds import (
     MantelHaenszel,
@@ -219,9 +224,12 @@ __all__ = [
     "mantel_haenszel",
     "masked_mean",
     "masked_quantile",
+    "masked_variance",
     "match_problems",
     "mutual_information",
     "nsr_bound",
+    "nucleus_entropy",
+    "nucleus_mask",
     "null_support",
     "pass_at_k",
     "pass_at_k_curve",
