@@ -131,8 +131,12 @@ def test_as_a_task(tmp_path: Path) -> None:
 
 def test_published_files(test_data: Path) -> None:
     sizes = {
-        "gsm8k_test.jsonl": 1319, "math500.jsonl": 500, "aime24.jsonl": 30,
-        "aime25.jsonl": 30, "amc23.jsonl": 40, "hotpotqa_dev_sample300.jsonl": 300,
+        "gsm8k_test.jsonl": 1319,
+        "math500.jsonl": 500,
+        "aime24.jsonl": 30,
+        "aime25.jsonl": 30,
+        "amc23.jsonl": 40,
+        "hotpotqa_dev_sample300.jsonl": 300,
     }
     for name, size in sizes.items():
         problems = read_problems(test_data / name)
