@@ -67,6 +67,7 @@ from entropilot.information.masked import (
     check_logprob,
     masked_mean,
     masked_quantile,
+    masked_variance,
 )
 from entropilot.information.odds import (
     MantelHaenszel,
@@ -219,6 +220,7 @@ __all__ = [
     "mantel_haenszel",
     "masked_mean",
     "masked_quantile",
+    "masked_variance",
     "match_problems",
     "mutual_information",
     "nsr_bound",

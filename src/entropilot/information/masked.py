@@ -66,6 +66,38 @@ def masked_mean(values: Array, valid: Array, *, axis: int | None = None) -> Arra
     return total / count.clip(1)
 
 
+def masked_variance(values: Array, valid: Array, *, unbiased: bool = True) -> Array:
+    """Variance of the valid values, all pooled; 0 where fewer than two are valid.
+
+        variance = sum(valid * (values - mean)^2) / (n - 1)        n without ``unbiased``
+
+    Invalid positions may hold anything, nan included. Gradients flow.
+
+    Args:
+        values: [...] numbers.
+        valid: [...] bool, same shape; True = counts.
+        unbiased: divide by n - 1 (Bessel's correction) and not by n.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        InputError: shapes differ.
+
+    Examples:
+        >>> float(masked_variance([1.0, 3.0, float("nan")], [True, True, False]))
+        2.0
+    """
+    values, valid = _masked(values, valid)
+    xp = namespace(values)
+    n = int(valid.sum())
+    kept = xp.where(valid, values, xp.zeros_like(values))
+    if n < 2:
+        return kept.sum() * 0
+    gap = xp.where(valid, values - kept.sum() / n, xp.zeros_like(values))
+    return (gap * gap).sum() / (n - 1 if unbiased else n)
+
+
 def masked_quantile(values: Array, valid: Array, q: float | Sequence[float]) -> Array:
     """Quantiles of all valid values pooled together; nan where none is valid, with a warning.
 
