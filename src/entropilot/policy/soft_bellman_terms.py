@@ -21,7 +21,8 @@ from entropilot.policy.term import Applied, State, Term, View
 def soft_bellman_advantage(beta: float = 0.03) -> Term:
     """Advantage term A_t = R - beta D_t - V with one value a prompt.
 
-        D_t = sum over i >= t of (old_logprob_i - reference_logprob_i),   V = mean_group(R - beta D_0)
+        D_t = sum over i >= t of (old_logprob_i - reference_logprob_i)
+        V   = mean over the group of (R - beta D_0)
 
     Departs from the paper: there is no value network in the advantage stage. Every answer to a
     prompt gives one estimate R - beta D_0 of V(s_0), and their mean is the fit of least squares.
