@@ -16,7 +16,15 @@ from entropilot.information import (
     with_gradient,
 )
 from entropilot.information import statistics as module
-from entropilot.information._statistics_kernels import JSD, LOG_SUM, LOGPROB, MEAN, VARIANCE
+from entropilot.information._statistics_kernels import (
+    JSD,
+    LOG_SUM,
+    LOGPROB,
+    MEAN,
+    SUM_P2,
+    SUM_P2_LOGP,
+    VARIANCE,
+)
 
 
 def reference(z, targets=None, temperature=1.0):
@@ -53,11 +61,15 @@ def check(found, expected, atol):
 )
 def test_float64_is_exact(z, temperature):
     targets = np.argmax(z, -1)
-    found = token_statistics(z, targets, temperature=temperature, previous=True)
+    found = token_statistics(z, targets, temperature=temperature, previous=True, squares=True)
     check(found, reference(z, targets, temperature), 1e-12)
     assert found.max.tolist() == z.max(-1).tolist()
     tensors = token_statistics(
-        torch.tensor(z), torch.tensor(targets), temperature=temperature, previous=True
+        torch.tensor(z),
+        torch.tensor(targets),
+        temperature=temperature,
+        previous=True,
+        squares=True,
     )
     for a, b in zip(found, tensors, strict=True):
         np.testing.assert_array_equal(a, b.numpy())
@@ -237,9 +249,68 @@ def test_gradient_of_masked_outcomes_is_zero_and_finite():
     assert z.grad[1].tolist() == [0, 0, 0]
 
 
+def squares_by_formula(z, temperature=1.0):
+    lp = torch.log_softmax(torch.as_tensor(z).double() / temperature, -1)
+    p2 = (2 * lp).exp()
+    return p2.sum(-1).numpy(), torch.where(p2 > 0, p2 * lp, 0).sum(-1).numpy()
+
+
+@given(
+    hnp.arrays(np.float64, (3, 9), elements=st.one_of(st.floats(-50, 50), st.just(-np.inf))),
+    st.sampled_from([0.5, 1.0, 2.0]),
+)
+def test_sums_of_squares(z, temperature):
+    z[:, 4] = 0.0
+    found = token_statistics(z, temperature=temperature, squares=True)
+    s2, t2 = squares_by_formula(z, temperature)
+    np.testing.assert_allclose(found.sum_p2, s2, rtol=1e-12)
+    np.testing.assert_allclose(found.sum_p2_logp, t2, atol=1e-13)
+    vocab_mean = found.entropy * found.sum_p2 + found.sum_p2_logp
+    assert (vocab_mean >= -1e-13).all()  # a covariance of two numbers that rise together
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
+def test_sums_of_squares_of_narrow_kinds_and_many_tiles(kind):
+    torch.manual_seed(0)
+    z = (5 * torch.randn(4, 5000)).to(kind)
+    z[0].sort()
+    z[1, :2000] = -float("inf")
+    z[2] = 0.0
+    found = token_statistics(z, squares=True, temperature=0.8)
+    s2, t2 = squares_by_formula(z, 0.8)
+    np.testing.assert_allclose(found.sum_p2, s2, rtol=2e-6)
+    np.testing.assert_allclose(found.sum_p2_logp, t2, rtol=2e-6, atol=2e-6)
+    tiled = module._tiled(z, None, 0.8, 5000, False, squares=True)
+    np.testing.assert_allclose(tiled[SUM_P2], s2, rtol=2e-6)
+    np.testing.assert_allclose(tiled[SUM_P2_LOGP], t2, rtol=2e-6, atol=2e-6)
+    plain = token_statistics(z, temperature=0.8)
+    assert plain.sum_p2 is plain.sum_p2_logp is None
+    # the sums asked for do not change the others (the two loops may round differently)
+    np.testing.assert_allclose(plain.entropy, found.entropy, rtol=1e-6)
+
+
+def test_golden_entropy(golden):
+    case = golden("rl-objective-common")["cases"]["entropy_from_logits"]
+    index = np.array(case["trl_selective_log_softmax"]["index"])
+    for rows in (np.array(case["logits"]), torch.tensor(case["logits"], dtype=torch.float64)):
+        found = token_statistics(rows, index)
+        np.testing.assert_allclose(found.entropy, case["trl"], atol=1e-12)
+        np.testing.assert_allclose(
+            found.logprob, case["trl_selective_log_softmax"]["value"], rtol=1e-12, atol=1e-12
+        )
+
+
+def test_golden_entropy_beside_minus_infinity(golden):
+    cases = golden("rl-objective-common")["cases"]
+    rows = np.array(cases["entropy_from_logits"]["logits"][:2])
+    rows[:, 2] = -np.inf
+    wanted = cases["entropy_minus_inf_logit"]["wanted"]
+    np.testing.assert_allclose(token_statistics(rows).entropy, wanted, atol=1e-12)
+
+
 def test_measuring_builds_no_graph():
     z = torch.randn(3, 5, requires_grad=True)
-    s = token_statistics(z, torch.zeros(3, dtype=torch.long), previous=True)
+    s = token_statistics(z, torch.zeros(3, dtype=torch.long), previous=True, squares=True)
     assert all(x.grad_fn is None for x in s)
     s = with_gradient(token_statistics)(z)
     assert s.entropy.grad_fn is not None

@@ -313,5 +313,5 @@ def test_reference_penalty_uses_the_original_mask() -> None:
     output = objective.loss(objective.prepare(with_reference), now)
     mean = (now.logprob - reference)[rollouts.mask].mean()
     assert output.metrics["reference-kl/loss"] == pytest.approx(2 * mean.item())
-    with pytest.raises(InputError, match="needs rollouts.reference_logprob"):
+    with pytest.raises(InputError, match=r"needs rollouts\.reference_logprob"):
         objective.loss(objective.prepare(rollouts), now)

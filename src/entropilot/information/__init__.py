@@ -69,6 +69,10 @@ from entropilot.information.masked import (
     masked_quantile,
     masked_variance,
 )
+from entropilot.information.nucleus import (
+    nucleus_entropy,
+    nucleus_mask,
+)
 from entropilot.information.odds import (
     MantelHaenszel,
     mantel_haenszel,
@@ -224,6 +228,8 @@ __all__ = [
     "match_problems",
     "mutual_information",
     "nsr_bound",
+    "nucleus_entropy",
+    "nucleus_mask",
     "null_support",
     "pass_at_k",
     "pass_at_k_curve",

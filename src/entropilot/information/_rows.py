@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from entropilot.information._numeric import FLOOR_32, FLOOR_64
 from entropilot.information._statistics_kernels import (
     BFLOAT16,
     FLOAT16,
+    N_RESULTS,
     TILE,
     jsd_kernel,
     statistics_kernel,
@@ -78,27 +80,37 @@ def _plain(values: Any) -> tuple[NDArray[Any], int]:
     return values.astype(np.float64), 0
 
 
-def _settings(wide: bool, temperature: float) -> tuple[Any, Any, NDArray[Any]]:
+def settings_for(wide: bool, temperature: float) -> tuple[Any, Any, NDArray[Any]]:
     """1/T and the floor in the precision of the tile, and two tiles."""
     if wide:
         return np.float64(1.0 / temperature), np.float64(FLOOR_64), np.empty((2, TILE))
     return np.float32(1.0 / temperature), FLOOR_32, np.empty((2, TILE), np.float32)
 
 
+def in_threads(part: Callable[[int, int], Any], n_rows: int, width: int) -> None:
+    """Call ``part(first, last)`` over all rows; large work is split over the threads of numba."""
+    threads = max(1, min(numba.get_num_threads(), n_rows, n_rows * width // _PER_THREAD))
+    cuts = np.linspace(0, n_rows, threads + 1).astype(int).tolist()
+    if threads == 1:
+        part(0, n_rows)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(part, cuts[:-1], cuts[1:]))
+
+
 def run_statistics(
-    rows: Rows, n: int, labels: Any, temperature: float, previous: bool
+    rows: Rows, n: int, labels: Any, temperature: float, previous: bool, squares: bool = False
 ) -> NDArray[np.float64]:
-    """The compiled statistics [6, N] of the rows; threads share the rows of large inputs."""
+    """The compiled statistics [8, N] of the rows; threads share the rows of large inputs."""
     targets = np.zeros(0, np.int64) if labels is None else np.asarray(labels)
     follows = np.arange(len(rows)) % max(rows.steps, 1) != 0 if previous else np.zeros(0, np.bool_)
-    result = np.full((6, len(rows)), np.nan)
+    result = np.full((N_RESULTS, len(rows)), np.nan)
 
     def part(first: int, last: int) -> None:
         # a part that starts inside a sequence measures the row before it once more
         lead = int(bool(previous and first < last and follows[first]))
         take = slice(first - lead, last)
-        local = np.empty((6, last - first + lead))
-        local[-1] = np.nan
+        local = np.full((N_RESULTS, last - first + lead), np.nan)
         statistics_kernel(
             rows.flat,
             rows.starts[take],
@@ -108,18 +120,13 @@ def run_statistics(
             targets[take] if labels is not None else targets,
             n,
             rows.bits,
-            *_settings(rows.is_wide, temperature),
+            *settings_for(rows.is_wide, temperature),
+            squares,
             local,
         )
         result[:, first:last] = local[:, lead:]
 
-    threads = max(1, min(numba.get_num_threads(), len(rows), len(rows) * n // _PER_THREAD))
-    cuts = np.linspace(0, len(rows), threads + 1).astype(int).tolist()
-    if threads == 1:
-        part(0, len(rows))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(part, cuts[:-1], cuts[1:]))
+    in_threads(part, len(rows), n)
     return result
 
 
@@ -134,7 +141,7 @@ def run_jsd(a: Rows, b: Rows, n: int, temperature: float) -> tuple[NDArray[np.fl
         b.starts,
         b.bits,
         n,
-        *_settings(a.is_wide and b.is_wide, temperature),
+        *settings_for(a.is_wide and b.is_wide, temperature),
         result,
     )
     return result, int(bad)

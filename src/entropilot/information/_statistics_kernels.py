@@ -28,21 +28,26 @@ from entropilot.information._numeric import (
 Array = NDArray[Any]
 
 TILE: Final = 1024  # 4 kB of float32
-_LANES: Final = 64  # divides TILE; independent maxima, so that the loop vectorises without fastmath
+LANES: Final = 64  # divides TILE; independent maxima, so that the loop vectorises without fastmath
 
 #: Rows of the result of :func:`statistics_kernel`.
-MAX, LOG_SUM, MEAN, VARIANCE, LOGPROB, JSD = range(6)
+MAX, LOG_SUM, MEAN, VARIANCE, LOGPROB, JSD, SUM_P2, SUM_P2_LOGP = range(8)
+N_RESULTS: Final = 8
+
+#: Running sums of a row: the maximum, and the sums of e, e z, e z^2, e^2, e^2 z relative to it.
+TOP, S, T, U, S2, T2 = range(6)
+N_SUMS: Final = 6
 
 #: What the bits of a uint16 array mean.
 BFLOAT16, FLOAT16 = 1, 2
 
 
-def _widen(flat: Array, start: int, n: int, bits: int, tile: Array) -> None:
+def widen(flat: Array, start: int, n: int, bits: int, tile: Array) -> None:
     raise NotImplementedError
 
 
-@overload(_widen, strict=False)
-def _widen_overload(flat: Any, start: Any, n: Any, bits: Any, tile: Any) -> Any:
+@overload(widen, strict=False)
+def _widen_for(flat: Any, start: Any, n: Any, bits: Any, tile: Any) -> Any:
     if flat.dtype == types.uint16:
 
         def from_bits(flat, start, n, bits, tile):  # type: ignore[no-untyped-def]
@@ -65,20 +70,20 @@ def _widen_overload(flat: Any, start: Any, n: Any, bits: Any, tile: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _largest(tile: Array, n: int, lanes: Array) -> float:
+def largest_of(tile: Array, n: int, lanes: Array) -> float:
     """Maximum of tile[:n]; nan is passed over. The tile is filled up with -inf."""
-    padded = (n + _LANES - 1) // _LANES * _LANES
+    padded = (n + LANES - 1) // LANES * LANES
     for j in range(n, padded):
         tile[j] = -np.inf
-    for lane in range(_LANES):
+    for lane in range(LANES):
         lanes[lane] = -np.inf
-    for block in range(0, padded, _LANES):
-        part = tile[block : block + _LANES]
-        for lane in range(_LANES):
+    for block in range(0, padded, LANES):
+        part = tile[block : block + LANES]
+        for lane in range(LANES):
             x = part[lane]
             lanes[lane] = x if x > lanes[lane] else lanes[lane]
     top: float = lanes[0]
-    for lane in range(1, _LANES):
+    for lane in range(1, LANES):
         top = max(top, lanes[lane])
     return top
 
@@ -102,24 +107,50 @@ def _tile_sums(
     return s, t, u
 
 
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _tile_sums_and_squares(
+    tile: Array, n: int, top: Any, inverse_temperature: Any, floor: Any
+) -> tuple[float, float, float, float, float]:
+    """The sums of :func:`_tile_sums`, and those of e^2 and e^2 z."""
+    zero = tile.dtype.type(0.0)
+    half = floor * tile.dtype.type(0.5)  # below, e^2 is no normal number and adds nothing
+    s = t = u = s2 = t2 = zero
+    for j in range(n):
+        z = (tile[j] - top) * inverse_temperature
+        z = floor if z < floor else z  # nan stays nan
+        e = exponential(z)
+        e = zero if z <= floor else e
+        s += e
+        ez = e * z
+        t += ez
+        u += ez * z
+        w = zero if z <= half else e
+        s2 += w * w
+        t2 += w * ez
+    return s, t, u, s2, t2
+
+
 @njit(cache=True, nogil=True)
-def _row(
+def extend_sums(
     flat: Array, start: int, n: int, bits: int, inverse_temperature: Any, floor: Any, tile: Array,
-    lanes: Array,
-) -> tuple[float, float, float, float]:  # fmt: skip
-    """Maximum, ln sum exp(z), mean and variance of z under the softmax; nan for a bad row."""
-    top = tile.dtype.type(-np.inf)
-    s = t = u = 0.0
+    lanes: Array, squares: bool, sums: Array,
+) -> bool:  # fmt: skip
+    """Add flat[start : start + n] to the running sums of a row; False where there is nan.
+
+    A row starts from ``sums = [-inf, 0, 0, 0, 0, 0]``.
+    """
+    top = tile.dtype.type(sums[TOP])
+    s, t, u, s2, t2 = sums[S], sums[T], sums[U], sums[S2], sums[T2]
     for j in range(0, n, TILE):
         width = min(TILE, n - j)
-        _widen(flat, start + j, width, bits, tile)
+        widen(flat, start + j, width, bits, tile)
         for line in range(0, TILE, 16):  # the next tile arrives while this one is computed
             prefetch(flat, start + j + TILE + line)
-        largest = _largest(tile, width, lanes)
+        largest = largest_of(tile, width, lanes)
         if largest == -np.inf:  # nothing possible in this tile; but nan must not pass unseen
             for i in range(width):
                 if np.isnan(tile[i]):
-                    return np.nan, np.nan, np.nan, np.nan
+                    return False
             continue
         if largest > top:
             if s > 0.0:
@@ -128,15 +159,62 @@ def _row(
                 u = scale * (u + d * (2.0 * t + d * s)) if scale > 0.0 else 0.0
                 t = scale * (t + d * s) if scale > 0.0 else 0.0
                 s = scale * s
+                scale *= scale
+                t2 = scale * (t2 + d * s2) if scale > 0.0 else 0.0
+                s2 = scale * s2
             top = largest
-        ds, dt, du = _tile_sums(tile, width, top, inverse_temperature, floor)
+        if squares:
+            ds, dt, du, ds2, dt2 = _tile_sums_and_squares(
+                tile, width, top, inverse_temperature, floor
+            )
+            s2 += ds2
+            t2 += dt2
+        else:
+            ds, dt, du = _tile_sums(tile, width, top, inverse_temperature, floor)
         s += ds
         t += dt
         u += du
+    sums[TOP], sums[S], sums[T], sums[U], sums[S2], sums[T2] = top, s, t, u, s2, t2
+    return not np.isnan(s)
+
+
+@njit(cache=True, nogil=True)
+def finish_row(sums: Array, result: Array, i: int) -> None:
+    """Column i of the result from the sums of a whole row; nan for a row without an outcome."""
+    s = sums[S]
     if not s > 0.0:  # all -inf, or nan somewhere
-        return np.nan, np.nan, np.nan, np.nan
-    mean = t / s
-    return top, math.log(s), mean, max(u / s - mean * mean, 0.0)
+        for k in (MAX, LOG_SUM, MEAN, VARIANCE, SUM_P2, SUM_P2_LOGP):
+            result[k, i] = np.nan
+        return
+    mean = sums[T] / s
+    log_sum = math.log(s)
+    result[MAX, i] = sums[TOP]
+    result[LOG_SUM, i] = log_sum
+    result[MEAN, i] = mean
+    result[VARIANCE, i] = max(sums[U] / s - mean * mean, 0.0)
+    result[SUM_P2, i] = sums[S2] / (s * s)
+    result[SUM_P2_LOGP, i] = (sums[T2] - log_sum * sums[S2]) / (s * s)
+
+
+@njit(cache=True, nogil=True)
+def start_sums(sums: Array) -> None:
+    """The sums of an empty row."""
+    sums[:] = 0.0
+    sums[TOP] = -np.inf
+
+
+@njit(cache=True, nogil=True)
+def _row(
+    flat: Array, start: int, n: int, bits: int, inverse_temperature: Any, floor: Any, tile: Array,
+    lanes: Array, squares: bool, sums: Array, result: Array, i: int,
+) -> None:  # fmt: skip
+    """Column i of the result: maximum, ln sum exp(z), mean and variance of z, squares."""
+    start_sums(sums)
+    if not extend_sums(
+        flat, start, n, bits, inverse_temperature, floor, tile, lanes, squares, sums
+    ):
+        sums[S] = np.nan
+    finish_row(sums, result, i)
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -174,8 +252,8 @@ def _row_jsd(
     total = 0.0
     for j in range(0, n, TILE):
         width = min(TILE, n - j)
-        _widen(flat_a, start_a + j, width, bits_a, tile_a)
-        _widen(flat_b, start_b + j, width, bits_b, tile_b)
+        widen(flat_a, start_a + j, width, bits_a, tile_a)
+        widen(flat_b, start_b + j, width, bits_b, tile_b)
         total += _tile_jsd(
             tile_a, tile_b, width, real(top_a), real(log_a), real(top_b), real(log_b),
             inverse_temperature, floor, real(LN2),
@@ -187,26 +265,24 @@ def _row_jsd(
 @njit(cache=True, nogil=True)
 def statistics_kernel(
     flat: Array, starts: Array, follows: Array, targets: Array, n: int, bits: int,
-    inverse_temperature: Any, floor: Any, tile: Array, result: Array,
+    inverse_temperature: Any, floor: Any, tile: Array, squares: bool, result: Array,
 ) -> None:  # fmt: skip
-    """Fill result [6, N]: max, ln sum exp(z), mean and variance of z, log-prob, divergence.
+    """Fill result [8, N]: see the names of its rows above.
 
     Row i is flat[starts[i] : starts[i] + n]. Its divergence is to row i - 1 where follows[i], read
     while that row is still in the second-level cache, and nan elsewhere. An empty ``targets`` asks
     for no log-prob, an empty ``follows`` for no divergence. ``tile`` [2, TILE] gives the precision.
     """
-    lanes = np.empty(_LANES, tile.dtype)
+    lanes, sums = np.empty(LANES, tile.dtype), np.empty(N_SUMS)
     for i in range(starts.size):
         start = starts[i]
-        top, log_sum, mean, variance = _row(
-            flat, start, n, bits, inverse_temperature, floor, tile[0], lanes
-        )
-        result[MAX, i] = top
-        result[LOG_SUM, i] = log_sum
-        result[MEAN, i] = mean
-        result[VARIANCE, i] = variance
+        _row(
+            flat, start, n, bits, inverse_temperature, floor, tile[0], lanes, squares, sums,
+            result, i,
+        )  # fmt: skip
+        top, log_sum = result[MAX, i], result[LOG_SUM, i]
         if targets.size > 0:
-            _widen(flat, start + targets[i], 1, bits, tile[0])
+            widen(flat, start + targets[i], 1, bits, tile[0])
             z = (np.float64(tile[0, 0]) - top) * np.float64(inverse_temperature)
             result[LOGPROB, i] = z - log_sum
         if follows.size > 0:
@@ -226,14 +302,19 @@ def jsd_kernel(
     n: int, inverse_temperature: Any, floor: Any, tile: Array, result: Array,
 ) -> int:  # fmt: skip
     """Fill result [N] with the divergence of row i of a and of b; the first bad row, or -1."""
-    lanes = np.empty(_LANES, tile.dtype)
+    lanes, sums = np.empty(LANES, tile.dtype), np.empty(N_SUMS)
+    row_a, row_b = np.empty((N_RESULTS, 1)), np.empty((N_RESULTS, 1))
     for i in range(starts_a.size):
-        top_a, log_a, _, _ = _row(
-            flat_a, starts_a[i], n, bits_a, inverse_temperature, floor, tile[0], lanes
-        )
-        top_b, log_b, _, _ = _row(
-            flat_b, starts_b[i], n, bits_b, inverse_temperature, floor, tile[0], lanes
-        )
+        _row(
+            flat_a, starts_a[i], n, bits_a, inverse_temperature, floor, tile[0], lanes, False, sums,
+            row_a, 0,
+        )  # fmt: skip
+        _row(
+            flat_b, starts_b[i], n, bits_b, inverse_temperature, floor, tile[0], lanes, False, sums,
+            row_b, 0,
+        )  # fmt: skip
+        top_a, log_a = row_a[MAX, 0], row_a[LOG_SUM, 0]
+        top_b, log_b = row_b[MAX, 0], row_b[LOG_SUM, 0]
         if np.isnan(log_a) or np.isnan(log_b):
             return i
         result[i] = _row_jsd(

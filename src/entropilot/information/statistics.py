@@ -3,7 +3,7 @@
 Legend: B answers, T tokens, V vocabulary. Rows are all leading axes of the logits.
 
 Each row is read once from memory (the divergence to the row before reads both again from cache),
-and no softmax is held. Extra memory is 16 kB and 56 bytes a row on the CPU, one tile of about 64 MB
+and no softmax is held. Extra memory is 16 kB and 72 bytes a row on the CPU, one tile of about 64 MB
 on a GPU; the gradient form adds the gradient itself, [N, V] in the dtype of the logits.
 """
 
@@ -23,6 +23,9 @@ from entropilot.information._statistics_kernels import (
     LOGPROB,
     MAX,
     MEAN,
+    N_RESULTS,
+    SUM_P2,
+    SUM_P2_LOGP,
     VARIANCE,
 )
 
@@ -38,6 +41,8 @@ class TokenStatistics(NamedTuple):
     logsumexp: Array  # of the logits divided by the temperature
     max: Array  # the largest logit, before the division
     jsd: Array | None  # to the row before along the axis -2, nan at the first; None unless asked
+    sum_p2: Array | None = None  # sum of p^2, in [1 / V, 1]; None unless asked
+    sum_p2_logp: Array | None = None  # sum of p^2 ln p, <= 0; None unless asked
 
 
 @measure
@@ -48,6 +53,7 @@ def token_statistics(
     temperature: float = 1.0,
     n_vocab: int | None = None,
     previous: bool = False,
+    squares: bool = False,
 ) -> TokenStatistics:
     """Log-prob of the target, entropy, varentropy, logsumexp, maximum and divergence in one pass.
 
@@ -55,10 +61,11 @@ def token_statistics(
         logprob    = l_target
         entropy    = -sum exp(l_v) l_v
         varentropy = sum exp(l_v) (l_v + entropy)^2
+        sum_p2     = sum exp(2 l_v),     sum_p2_logp = sum exp(2 l_v) l_v
         jsd_t      = JSD(softmax(row t-1), softmax(row t))     through logaddexp
 
     Nothing is differentiated; ``with_gradient(token_statistics)`` lets gradients of logprob,
-    entropy, varentropy and logsumexp flow into torch logits (max and jsd stay detached). There, an
+    entropy, varentropy and logsumexp flow into torch logits (the others stay detached). There, an
     impossible token has gradient 0.
 
     Args:
@@ -69,6 +76,8 @@ def token_statistics(
         n_vocab: true vocabulary size; columns from there on are padding and are never read.
         previous: also compute the divergence to the row before along the axis -2, which must be the
             step axis: logits are then [..., T, V].
+        squares: also give ``sum_p2`` and ``sum_p2_logp``; entropy * sum_p2 + sum_p2_logp is the
+            covariance of p and ln p under p, the mean over the vocabulary of p (entropy + ln p).
 
     Returns:
         ``TokenStatistics`` of the kind of the logits; float64 for float64 logits, else float32.
@@ -84,41 +93,38 @@ def token_statistics(
 
     Source: online softmax of Milakov and Gimelshein, arXiv 1805.02867, Algorithm 3.
     """
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise ConfigurationError(
-            f"temperature is {temperature}; it must be above 0. Greedy decoding has the log-probs "
-            "of temperature 1"
-        )
+    check_temperature(temperature)
     if not is_torch(logits):
-        return _measured(np.asarray(logits), targets, temperature, n_vocab, previous)
+        return _measured(np.asarray(logits), targets, temperature, n_vocab, (previous, squares))
     torch = sys.modules["torch"]
     if logits.requires_grad and torch.is_grad_enabled():
         from entropilot.information._gradient import differentiable_statistics
 
         attached: TokenStatistics = differentiable_statistics(
-            lambda z: _measured(z, targets, temperature, n_vocab, previous),
+            lambda z: _measured(z, targets, temperature, n_vocab, (previous, squares)),
             logits,
             targets,
             temperature,
             n_vocab,
         )
         return attached
-    return _measured(logits.detach(), targets, temperature, n_vocab, previous)
+    return _measured(logits.detach(), targets, temperature, n_vocab, (previous, squares))
 
 
 def _measured(
-    logits: Array, targets: Array | None, temperature: float, n_vocab: int | None, previous: bool
+    logits: Array,
+    targets: Array | None,
+    temperature: float,
+    n_vocab: int | None,
+    extras: tuple[bool, bool],
 ) -> TokenStatistics:
     """The statistics by the kernel that fits the device."""
+    previous, squares = extras
     shape, n = tuple(logits.shape), checked_width(logits, n_vocab)
     if previous and len(shape) < 2:
         raise InputError(f"previous=True needs logits [..., T, V]; the shape is {shape}")
     labels = _labels(targets, shape[:-1], n)
-    if is_torch(logits) and logits.device.type != "cpu":
-        result = _tiled(logits, labels, temperature, n, previous)
-    else:
-        result = run_statistics(Rows(logits), n, labels, temperature, previous)
-    _check(result[LOG_SUM], logits, n)
+    result = measured_sums(logits, labels, temperature, n, previous, squares)
 
     def shaped(row: Array) -> Array:
         if is_torch(logits):
@@ -137,7 +143,35 @@ def _measured(
         shaped(result[MAX] / temperature + result[LOG_SUM]),
         shaped(result[MAX]),
         shaped(result[JSD]) if previous else None,
+        shaped(result[SUM_P2]) if squares else None,
+        shaped(result[SUM_P2_LOGP]) if squares else None,
     )
+
+
+def measured_sums(
+    logits: Array,
+    labels: Any,
+    temperature: float,
+    n: int,
+    previous: bool = False,
+    squares: bool = False,
+) -> Any:
+    """The sums [8, N] of all rows in float64, by the kernel that fits the device; rows checked."""
+    if is_torch(logits) and logits.device.type != "cpu":
+        result = _tiled(logits, labels, temperature, n, previous, squares)
+    else:
+        result = run_statistics(Rows(logits), n, labels, temperature, previous, squares)
+    _check(result[LOG_SUM], logits, n)
+    return result
+
+
+def check_temperature(temperature: float) -> None:
+    """Reject a temperature that is not above 0."""
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ConfigurationError(
+            f"temperature is {temperature}; it must be above 0. Greedy decoding has the log-probs "
+            "of temperature 1"
+        )
 
 
 def checked_width(logits: Array, n_vocab: int | None) -> int:
@@ -206,7 +240,9 @@ def reject_row(logits: Array, row: int, n: int, name: str = "logits") -> None:
         raise InputError(f"{where}: +inf. Only -inf (an impossible outcome) has a meaning")
 
 
-def _tiled(logits: Any, labels: Any, temperature: float, n: int, previous: bool) -> Any:
+def _tiled(
+    logits: Any, labels: Any, temperature: float, n: int, previous: bool, squares: bool = False
+) -> Any:
     """The statistics in torch, tile by tile in place: for devices without compiled loops."""
     torch = sys.modules["torch"]
     lead = logits.shape[:-1]
@@ -214,7 +250,7 @@ def _tiled(logits: Any, labels: Any, temperature: float, n: int, previous: bool)
     if rows is None and len(lead) > 1:  # a sliced batch: go through it without a copy of the whole
         labels = [None] * lead[0] if labels is None else labels.reshape(lead[0], -1)
         parts = [
-            _tiled(z, y, temperature, n, previous and len(lead) > 2)
+            _tiled(z, y, temperature, n, previous and len(lead) > 2, squares)
             for z, y in zip(logits, labels, strict=True)
         ]
         result = torch.cat(parts, 1)
@@ -226,7 +262,7 @@ def _tiled(logits: Any, labels: Any, temperature: float, n: int, previous: bool)
     rows = logits if rows is None else rows
     count = rows.shape[0]
     exact = accumulator(logits)
-    result = torch.full((6, count), torch.nan, dtype=exact, device=logits.device)
+    result = torch.full((N_RESULTS, count), torch.nan, dtype=exact, device=logits.device)
     wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
     floor = -746.0 if wide == torch.float64 else -104.0  # exp is 0, the product finite
     step = max(1, _GPU_TILE_BYTES // (n * (8 if wide == torch.float64 else 4)))
@@ -237,6 +273,11 @@ def _tiled(logits: Any, labels: Any, temperature: float, n: int, previous: bool)
         z.sub_(top).mul_(1.0 / temperature).clamp_(min=floor)  # keeps nan; -inf * 0 would make one
         e = z.exp()
         s = e.sum(-1, dtype=exact)
+        if squares:
+            e2 = e * e
+            result[SUM_P2, part] = s2 = e2.sum(-1, dtype=exact) / (s * s)
+            t2 = e2.mul_(z).sum(-1, dtype=exact) / (s * s)
+            result[SUM_P2_LOGP, part] = t2 - s.log() * s2
         mean = e.mul_(z).sum(-1, dtype=exact) / s
         square = e.mul_(z).sum(-1, dtype=exact) / s
         result[MAX, part] = top[:, 0].to(exact)

@@ -5,18 +5,19 @@ Legend: B answers in a batch, T tokens of a prompt, V vocabulary, K listed alter
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.information import js_divergence_from_logits, token_statistics
 from entropilot.models.loaders import LanguageModel
+
+if TYPE_CHECKING:
+    from entropilot.models.causal_decoding import Prefix
 
 
 @dataclass(frozen=True)
@@ -29,48 +30,6 @@ class Settings:
     stop: tuple[bytes, ...]
     seed: int
     n_top: int
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """Keys and values of the shared part of all prompts, computed once with batch size 1."""
-
-    length: int
-    cache: Any
-
-    @classmethod
-    def of(cls, model: LanguageModel, shared: list[int]) -> Prefix:
-        """Run the model once over the shared tokens; none are fine."""
-        import torch
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=model.model.config)
-        if shared:
-            tokens = torch.tensor([shared])
-            forward(model.model, tokens, cache=cache, position_ids=None, attention_mask=None)
-        return cls(len(shared), cache)
-
-    def repeated(self, n: int) -> Any:
-        """A copy for n rows."""
-        cache = copy.deepcopy(self.cache)
-        if self.length and n > 1:
-            cache.batch_repeat_interleave(n)
-        return cache
-
-
-def forward(model: Any, tokens: Any, *, cache: Any, position_ids: Any, attention_mask: Any) -> Any:
-    """Logits [B, V] after the last given token; the cache grows in place."""
-    known = inspect.signature(model.forward).parameters
-    cache_name = "cache" if "cache" in known else "past_key_values"  # renamed in transformers 5.24
-    out = model(
-        input_ids=tokens,
-        position_ids=position_ids,
-        attention_mask=attention_mask,
-        use_cache=True,
-        logits_to_keep=1,  # the head on prompt positions would cost more than the prompt itself
-        **{cache_name: cache},
-    )
-    return out.logits[:, -1]
 
 
 @dataclass
@@ -112,18 +71,21 @@ def run_batch(
     """
     import torch
 
+    from entropilot.models.causal_decoding import CausalDecoder
+
     n_samples = len(settings.temperatures)
     n_rows = len(ids) * n_samples
     batch = Batch(n_rows, ["length"] * n_rows)
-    logits, cache, mask = _prefill(model, prefix, ids, n_samples)
-    position = mask.sum(-1, keepdim=True)
+    decoder = CausalDecoder(model.model, n_vocab=model.n_vocab, prefix=prefix)
+    logits = decoder.prefill(ids, settings.max_tokens).repeat_interleave(n_samples, 0)
+    decoder.repeat(n_samples)
     temperature = torch.tensor(settings.temperatures).repeat(len(ids))[:, None]
     uniform = torch.from_numpy(_uniforms(settings, names))
     live = np.arange(n_rows)
     written = [bytearray() for _ in range(n_rows)]
     before = None
     for t in range(settings.max_tokens):
-        logits = logits[:, : model.n_vocab].float()  # rows beyond the vocabulary are padding
+        logits = logits.float()
         token = draw(logits, temperature, settings.top_p, uniform[live, t])
         _record(batch, live, token, logits, before=before, n_top=settings.n_top)
         done = _stopped(model, settings.stop, [written[row] for row in live], token.tolist())
@@ -137,39 +99,12 @@ def run_batch(
             break
         if len(keep) < len(live):
             kept = torch.from_numpy(keep)
-            cache.batch_select_indices(kept)
-            live, mask, position = live[keep], mask[kept], position[kept]
+            decoder.keep(kept)
+            live = live[keep]
             token, logits, temperature = token[kept], logits[kept], temperature[kept]
         before = logits
-        mask = torch.cat([mask, mask.new_ones(len(live), 1)], -1)
-        logits = forward(
-            model.model, token[:, None], cache=cache, position_ids=position, attention_mask=mask
-        )
-        position = position + 1
+        logits = decoder.step(token)
     return batch
-
-
-def _prefill(
-    model: LanguageModel, prefix: Prefix, ids: Sequence[list[int]], n_samples: int
-) -> tuple[Any, Any, Any]:
-    """Logits, cache and mask after the prompts, each repeated ``n_samples`` times.
-
-    The own parts of the prompts are padded on the left, between prefix and prompt; the mask hides
-    the padding and position ids skip it, so that it changes nothing.
-    """
-    import torch
-
-    own = [row[prefix.length :] for row in ids]
-    width = max(map(len, own))
-    tokens = torch.tensor([[0] * (width - len(row)) + row for row in own])
-    here = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in own])
-    mask = torch.cat([here.new_ones(len(ids), prefix.length), here], -1)
-    position = (mask.cumsum(-1) - 1).clamp(min=0)[:, prefix.length :]
-    cache = prefix.repeated(len(ids))
-    logits = forward(model.model, tokens, cache=cache, position_ids=position, attention_mask=mask)
-    if n_samples > 1:
-        cache.batch_repeat_interleave(n_samples)
-    return logits.repeat_interleave(n_samples, 0), cache, mask.repeat_interleave(n_samples, 0)
 
 
 def _uniforms(settings: Settings, names: Sequence[str]) -> NDArray[np.float64]:

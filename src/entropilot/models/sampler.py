@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError, InputError
-from entropilot.models.generation import Batch, Prefix, Settings, run_batch
+from entropilot.models.generation import Batch, Settings, run_batch
 from entropilot.models.loaders import LanguageModel
 from entropilot.traces.table import (
     Tokens,
@@ -131,6 +131,8 @@ def sample_batches(
         >>> [len(part) for part in parts]
         [4, 2]
     """
+    from entropilot.models.causal_decoding import Prefix, common_prefix
+
     temperatures = _temperatures(temperature, n_samples)
     names = [str(i) for i in range(len(prompts))] if groups is None else list(groups)
     settings = Settings(
@@ -139,9 +141,9 @@ def sample_batches(
     _check(settings, names, prompts, rows_per_batch)
     ids = [model.encode(prompt) for prompt in prompts]
     _check_lengths(ids, names, model, max_tokens)
-    shared = _common_prefix(ids)
+    shared = common_prefix(ids)
     with _inference_mode():
-        prefix = Prefix.of(model, shared)
+        prefix = Prefix.of(model.model, shared)
     meter = _Meter(len(prompts) * n_samples, max_tokens, progress)
     n_problems = max(1, rows_per_batch // n_samples)
     for first in range(0, len(prompts), n_problems):
@@ -203,16 +205,6 @@ def _check_lengths(
                 f"is more than the context of {model.context} tokens of {model.name}. "
                 "Shorten the prompt or lower max_tokens."
             )
-
-
-def _common_prefix(ids: Sequence[list[int]]) -> list[int]:
-    """Tokens that all prompts begin with; at least one token of each prompt stays outside."""
-    low, high = min(ids), max(ids)
-    longest = min(len(row) for row in ids) - 1
-    n = 0
-    while n < longest and low[n] == high[n]:
-        n += 1
-    return low[:n]
 
 
 def _inference_mode() -> Any:

@@ -113,7 +113,7 @@ class Rollouts:
             rows: [b] int64 or [B] bool.
         """
         fields: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        chosen = {n: None if v is None else v[rows] for n, v in fields.items()}
+        chosen: dict[str, Any] = {n: None if v is None else v[rows] for n, v in fields.items()}
         return dataclasses.replace(self, **chosen)
 
 

@@ -69,7 +69,7 @@ class PolicyStatistics:
     def map(self, change: Callable[[Tensor], Tensor]) -> PolicyStatistics:
         """The same function applied to every statistic that is there."""
         fields: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        changed = {n: None if v is None else change(v) for n, v in fields.items()}
+        changed: dict[str, Any] = {n: None if v is None else change(v) for n, v in fields.items()}
         return dataclasses.replace(self, **changed)
 
     def select(self, rows: Tensor) -> PolicyStatistics:
@@ -162,7 +162,7 @@ def statistics_from_logits(
     if measured:
         fields |= _moments(log_p, measured, reference_logits)
     if "nucleus_entropy" in wanted:
-        from entropilot.information import (  # type: ignore[attr-defined]
+        from entropilot.information import (
             nucleus_entropy,
             with_gradient,
         )

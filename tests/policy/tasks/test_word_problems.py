@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entropilot.errors import ConfigurationError
+from entropilot.policy.tasks.task import TextTask
 from entropilot.policy.tasks.word_problems import (
     LARGEST,
     SHOTS,
     TEMPLATES,
+    WordProblemTask,
     few_shot_prompt,
     is_correct,
     parse_answer,
@@ -81,3 +83,16 @@ def test_bad_requests() -> None:
         word_problems(3, operations=["div"])
     with pytest.raises(ConfigurationError, match="no operations given"):
         word_problems(3, operations=[])
+
+
+def test_as_a_text_task() -> None:
+    task = WordProblemTask(("add",))
+    assert isinstance(task, TextTask)
+    problems = task.problems(6, seed=2)
+    assert problems[:3] == task.problems(3, seed=2)
+    assert [p.id for p in problems] == [p.id for p in word_problems(6, seed=2, operations=["add"])]
+    problem = problems[0]
+    assert problem.prompt == few_shot_prompt(problem.meta["question"])
+    assert task.verify_text(problem, f" The answer is {problem.answer}.").reason == "right"
+    assert task.verify_text(problem, "The answer is 999.").reason == "wrong answer"
+    assert task.verify_text(problem, "I give up").answer is None

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 
 from entropilot.errors import ConfigurationError, unknown_name
+from entropilot.policy.tasks.task import Problem, Verdict
 
 Operation = Literal["add", "sub", "mul"]
 OPERATIONS: Final[tuple[Operation, ...]] = ("add", "sub", "mul")
 LARGEST: Final = 20
+LONGEST_TEXT: Final = 20_000  # characters of a response that are read
 
 NAMES: Final = (
     *("Amy", "Ben", "Cara", "Dan", "Ella", "Finn", "Gina", "Hugo", "Iris", "Jack", "Kira", "Leo"),
@@ -209,3 +211,46 @@ def is_correct(text: str, answer: int) -> bool:
         (True, False)
     """
     return parse_answer(text) == str(answer)
+
+
+@dataclass(frozen=True)
+class WordProblemTask:
+    """The word problems as a text task: few-shot prompts, one line of answer.
+
+    Args:
+        operations: some of "add", "sub", "mul".
+
+    Examples:
+        >>> task = WordProblemTask()
+        >>> problem = task.problems(1)[0]
+        >>> task.verify_text(problem, f"The answer is {problem.answer}.").reward
+        1.0
+    """
+
+    name: ClassVar[str] = "word-problems"
+    stop: ClassVar[tuple[str, ...]] = ("\n",)
+    operations: tuple[str, ...] = OPERATIONS
+
+    def problems(self, n: int, seed: int = 0) -> list[Problem]:
+        """``n`` different problems; a longer list begins with the shorter one.
+
+        Examples:
+            >>> WordProblemTask().problems(2)[1].meta["operation"]
+            'sub'
+        """
+        return [
+            Problem(
+                p.id,
+                few_shot_prompt(p.question),
+                str(p.answer),
+                meta={"question": p.question, "operation": p.operation, "a": p.a, "b": p.b},
+            )
+            for p in word_problems(n, seed=seed, operations=self.operations)
+        ]
+
+    def verify_text(self, problem: Problem, text: str) -> Verdict:
+        """Verdict by the number after "answer is", or else the last number of the text."""
+        said = parse_answer(text[:LONGEST_TEXT])
+        correct = said == problem.answer
+        reason = "no answer" if said is None else "right" if correct else "wrong answer"
+        return Verdict(float(correct), correct, said, reason)

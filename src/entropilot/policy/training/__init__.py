@@ -1,0 +1,1 @@
+"""The built-in trainer: rollouts, updates, evaluation, checkpoints, metrics."""

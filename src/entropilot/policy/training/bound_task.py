@@ -1,0 +1,87 @@
+"""A task bound to a vocabulary: what the trainer needs to know of it, and no more.
+
+Legend: B answers, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from entropilot.policy.tasks.task import Problem
+
+
+class Graded(NamedTuple):
+    """Verdicts on a batch of answers."""
+
+    reward: Tensor  # [B] float32
+    correct: Tensor  # [B] bool
+    answers: list[str | None]  # extracted, for diversity and reports
+    failures: Mapping[str, int] = {}  # noqa: RUF012 - of the verifier, by kind
+
+
+@dataclass(frozen=True)
+class BoundTask:
+    """Problems, prompts as tokens, and the verifier.
+
+    Args:
+        name: of the task.
+        problems: (n, seed) -> problems; equal for equal seeds.
+        encode: prompt tokens of a problem.
+        grade: (problem of each answer, tokens [B, T], mask [B, T]) -> verdicts.
+        eos: tokens that end an answer.
+        max_tokens: longest answer.
+        render: tokens of an answer as text.
+        annotate: (tokens, mask) -> fields of ``Rollouts`` that the task knows, such as phases.
+        demonstrations: (n, seed) -> problems with right answers as tokens, for a warm-up.
+    """
+
+    name: str
+    problems: Callable[[int, int], Sequence[Problem]]
+    encode: Callable[[Problem], tuple[int, ...]]
+    grade: Callable[[Sequence[Problem], Tensor, Tensor], Graded]
+    eos: tuple[int, ...]
+    max_tokens: int
+    render: Callable[[Sequence[int]], str]
+    annotate: Callable[[Tensor, Tensor], dict[str, Tensor]] = field(
+        default=lambda _tokens, _mask: {}
+    )
+
+
+def bind_token_task(task: Any) -> BoundTask:
+    """A task that has a vocabulary of its own, such as ``ModularPaths``."""
+
+    def grade(problems: Sequence[Problem], tokens: Tensor, mask: Tensor) -> Graded:
+        ids, valid = tokens.cpu().numpy(), mask.cpu().numpy()
+        reward, correct = task.rewards(problems, ids, valid)
+        texts: list[str | None] = [
+            task.render(row[keep].tolist()) for row, keep in zip(ids, valid, strict=True)
+        ]
+        return Graded(torch.as_tensor(reward).float(), torch.as_tensor(correct).bool(), texts)
+
+    def encode(problem: Problem) -> tuple[int, ...]:
+        if problem.tokens is None:
+            raise ValueError(f"problem {problem.id} of {task.name} has no tokens")
+        return problem.tokens
+
+    def annotate(tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        known = getattr(task, "annotate", None)
+        if known is None:
+            return {}
+        found = known(tokens.cpu().numpy(), mask.cpu().numpy())
+        return {name: torch.as_tensor(value) for name, value in found.items()}
+
+    return BoundTask(
+        name=task.name,
+        problems=task.problems,
+        encode=encode,
+        grade=grade,
+        eos=(task.eos,),
+        max_tokens=task.max_tokens,
+        render=task.render,
+        annotate=annotate,
+    )

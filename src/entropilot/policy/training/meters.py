@@ -1,0 +1,62 @@
+"""Diagnostics that ride along with training and never enter the loss.
+
+Legend: B answers, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from entropilot.information import masked_mean
+from entropilot.policy.objective import Prepared
+from entropilot.policy.statistics import PolicyStatistics
+
+
+@dataclass(frozen=True)
+class Meter:
+    """A diagnostic of updates.
+
+    Args:
+        name: of the meter.
+        needs: statistics it reads.
+        measure: (prepared answers of an update, statistics before it, learning rate) -> metrics.
+        every_update: measure at every update and average; False measures the first of a step only.
+    """
+
+    name: str
+    needs: frozenset[str]
+    measure: Callable[[Prepared, PolicyStatistics, float], Mapping[str, float]]
+    every_update: bool = False
+
+
+def covariance_meter() -> Meter:
+    """Covariance of log-prob and advantage over tokens, which drives entropy down.
+
+    Source: arXiv 2505.22617, Section 3.
+    """
+
+    def measure(prepared: Prepared, now: PolicyStatistics, _rate: float) -> dict[str, float]:
+        mask = prepared.rollouts.mask
+        a, b = prepared.advantages, now.logprob
+        gap = (b - masked_mean(b, mask)) * (a - masked_mean(a, mask))
+        return {"covariance": float(masked_mean(gap, mask))}
+
+    return Meter("covariance", frozenset({"logprob"}), measure)
+
+
+def sampler_gap_meter() -> Meter:
+    """How far the trainer's log-probs are from the sampler's before the first update.
+
+    They differ by rounding where sampler and trainer agree on temperature and truncation; a gap
+    above 0.01 nats means that ratios are not what they seem.
+    """
+
+    def measure(prepared: Prepared, now: PolicyStatistics, _rate: float) -> dict[str, float]:
+        mask = prepared.rollouts.mask
+        gap = torch.where(mask, now.logprob - prepared.rollouts.old_logprob, 0).abs()
+        return {"logprob_gap": float(gap.sum() / mask.sum())}
+
+    return Meter("sampler-gap", frozenset({"logprob"}), measure)
