@@ -17,10 +17,12 @@ from entropilot.models.tree_attention import (
     language_model_forward,
     small_transformer_forward,
 )
+from entropilot.policy.exact_probe import exact_probe
 from entropilot.policy.probe_engines import SeparateProbes, TreeProbes
 from entropilot.policy.probing import (
     SUFFIX,
     ProbeItem,
+    Probes,
     confidence,
     correctness,
     delimiter_ids,
@@ -214,3 +216,41 @@ def test_bad_input_is_named() -> None:
         correctness(torch.zeros(2), torch.zeros(2).bool())
     with pytest.raises(ConfigurationError, match="did you mean 'forced'"):
         probe_steps(TreeProbes(lambda *a: np.zeros((1, 1))), [], args[2], kind="force")  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize("use_confidence", [True, False])
+def test_the_batched_probe_of_one_token_equals_separate_passes(use_confidence: bool) -> None:
+    network = SmallTransformer.seeded(TransformerConfig(12, context=14), 0)
+    draw = torch.Generator().manual_seed(0)
+    prompts = torch.randint(0, 12, (600, 3), generator=draw)
+    tokens = torch.randint(0, 12, (600, 10), generator=draw)
+    split = split_steps(tokens, torch.ones_like(tokens).bool(), [2, 5], THINK_END)
+    answers = torch.randint(0, 12, (600,), generator=draw)
+    found = exact_probe(
+        network,
+        prompts,
+        tokens,
+        split.boundaries,
+        THINK_END,
+        answers,
+        use_confidence=use_confidence,
+    )
+    assert torch.equal(found.valid, split.boundaries >= 0)
+    rows = [3, 590]  # in two chunks
+    items = probe_request(
+        prompts[rows].tolist(),
+        tokens[rows],
+        split.boundaries[rows],
+        [THINK_END],
+        answers[rows, None].tolist(),
+    )
+    engine = SeparateProbes(small_transformer_forward(network))
+    slow = probe_steps(
+        engine, items, split.boundaries[rows], kind="forced", use_confidence=use_confidence
+    )
+    for name in Probes._fields:
+        assert torch.allclose(getattr(found, name)[rows], getattr(slow, name), rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="expected \\[B, P\\]"):
+        exact_probe(network, prompts, tokens, split.boundaries, THINK_END, answers[:3])
+    with pytest.raises(InputError, match="context"):
+        exact_probe(network, prompts.repeat(1, 2), tokens, split.boundaries, THINK_END, answers)
