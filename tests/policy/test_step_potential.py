@@ -18,6 +18,7 @@ from entropilot.policy.step_potential import (
     overchecking,
     potential_difference,
     saturation_factor,
+    settled_step,
     step_potential,
 )
 from entropilot.policy.step_potential_advantage import (
@@ -251,3 +252,13 @@ def test_bad_input_is_named(batch: dict[str, Any]) -> None:
         spae_advantage(*args, ids, mask)
     with pytest.raises(InputError, match="integers of the mask's shape"):
         spae_advantage(*args, ids.double(), mask)
+
+
+def test_thinking_may_stop_after_enough_sure_steps() -> None:
+    sure = torch.tensor([[0.95, 0.95, 0.2], [0.95, math.nan, math.nan], [0.1, 0.95, 0.95]])
+    valid = ~sure.isnan()
+    assert settled_step(sure, valid).tolist() == [1, -1, 2]
+    assert settled_step(sure, valid, patience=1).tolist() == [0, 0, 1]
+    assert settled_step(sure, valid, patience=9).tolist() == [-1, -1, -1]
+    with pytest.raises(ConfigurationError, match="patience 0"):
+        settled_step(sure, valid, patience=0)

@@ -281,6 +281,7 @@ def phase_entropy_reward(
         "phase_reduction": phase_reduction,
         "budget": budget,
         "n_vocab": n_vocab,
+        "wrong_may_win": wrong_may_win,
     }
     return Term("pear", apply, settings=settings)
 

@@ -29,6 +29,7 @@ from entropilot.policy.shaped_rewards import Shaping, top_members
 Reduction = Literal["mean", "sum", "none"]
 REDUCTIONS: Final = ("mean", "sum", "none")
 _CHUNK: Final = 1 << 21  # logits of a chunk: 8 MB in float32, about one cache
+_DEVICE_CHUNK: Final = 1 << 26  # on an accelerator launches cost more than cache misses
 
 
 class ShapedLoss(NamedTuple):
@@ -99,7 +100,8 @@ def shaped_ntp_loss(
     shaping = Shaping(beta, lambda_head, lambda_tail, k, min_gap)
     labels, rows = _counted(logits, targets, mask, ignore_index)
     scale = 1.0 / rows.numel() if reduction == "mean" else 1.0
-    n_rows = chunk_rows or max(1, _CHUNK // logits.shape[-1])
+    chunk = _CHUNK if logits.device.type == "cpu" else _DEVICE_CHUNK
+    n_rows = chunk_rows or max(1, chunk // logits.shape[-1])
     out = _Shaped.apply(logits, labels, rows, shaping, scale, n_rows)  # type: ignore[no-untyped-call]
     values = RowValues(*out)
     lead = logits.shape[:-1]

@@ -200,6 +200,41 @@ def overchecking(
     )
 
 
+def settled_step(
+    confidence: Tensor, valid: Tensor, threshold: float = 0.9, patience: int = 2
+) -> Tensor:
+    """First step at which thinking may stop without knowing the answer, [B] int64; -1 if none.
+
+    The confidence was above the threshold at the last ``patience`` probed steps. For stopping while
+    a policy thinks, where no right answer is at hand and so no potential. Ours, not the paper's.
+
+    Args:
+        confidence: [B, K] in [0, 1].
+        valid: [B, K] bool; which steps were probed, the first ones of each answer.
+        threshold: in (0, 1); raised, thinking goes on for longer.
+        patience: >= 1.
+
+    Raises:
+        ConfigurationError: a setting is out of range.
+
+    Examples:
+        >>> sure = torch.tensor([[0.95, 0.2, 0.95, 0.99, 0.99], [0.1, 0.1, 0.1, 0.1, 0.95]])
+        >>> settled_step(sure, sure > 0).tolist()
+        [3, -1]
+    """
+    if not 0 < threshold < 1 or patience < 1:
+        raise ConfigurationError(
+            f"threshold is {threshold} and patience {patience}; expected a confidence in (0, 1) "
+            "and at least 1 step"
+        )
+    if confidence.shape[1] < patience:
+        return torch.full(confidence.shape[:1], -1, device=confidence.device)
+    sure = valid & (torch.where(valid, confidence, 0) > threshold)
+    run = sure.unfold(1, patience, 1).all(-1)
+    first = run.int().argmax(1) + patience - 1
+    return torch.where(run.any(1), first, -1)
+
+
 def saturated_steps(phi: Tensor, valid: Tensor, eps_sat: float) -> Tensor:
     """[B, K] int64, 1 where a valid step's potential is above ``eps_sat``."""
     return (valid & (torch.where(valid, phi, 0) > eps_sat)).long()
