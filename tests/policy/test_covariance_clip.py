@@ -337,6 +337,19 @@ def test_equal_advantages_leave_plain_ppo() -> None:
         assert torch.equal(loss, plain)
 
 
+def test_narrow_log_probs_go_with_wide_advantages() -> None:
+    rollouts, logits = batch()
+    now = statistics_from_logits(logits, rollouts.tokens).logprob
+    advantages = Objective().prepare(rollouts).advantages
+    for dtype in (torch.float32, torch.bfloat16):
+        logprob, old = now.to(dtype).requires_grad_(), rollouts.old_logprob.to(dtype)
+        loss, _ = kl_cov_loss(logprob, old, advantages, rollouts.mask, ratio=0.2)
+        loss.sum().backward()
+        assert logprob.grad is not None
+        assert torch.isfinite(logprob.grad).all()
+        assert clip_cov_loss(logprob, old, advantages, rollouts.mask)[0].isfinite().all()
+
+
 def test_bound_may_be_a_quantile_of_the_batch() -> None:
     rollouts, logits = batch(4)
     advantages = Objective().prepare(rollouts).advantages

@@ -65,7 +65,8 @@ def token_covariance(logprob: Tensor, advantages: Tensor, mask: Tensor) -> Tenso
     """
     _check(logprob, advantages, mask)
     n = mask.sum()
-    return _centred("logprob", logprob, mask, n) * _centred("advantages", advantages, mask, n)
+    gap = _centred("logprob", logprob, mask, n)
+    return gap.mul_(_centred("advantages", advantages, mask, n))
 
 
 def covariance_summary(
@@ -122,7 +123,7 @@ def largest(values: Tensor, mask: Tensor, k: int) -> Tensor:
     No sort: a selection of the k-th largest, then comparisons.
 
     Args:
-        values: [B, T]; finite where the mask is True.
+        values: [B, T] float32 or float64; finite where the mask is True.
         mask: [B, T] bool with at least k True.
         k: >= 1.
 
@@ -133,19 +134,20 @@ def largest(values: Tensor, mask: Tensor, k: int) -> Tensor:
         >>> largest(torch.tensor([[1.0, 3.0, 3.0]]), torch.ones(1, 3).bool(), 1).tolist()
         [[False, True, False]]
     """
-    flat = torch.where(mask, values.detach(), -torch.inf).reshape(-1)
-    threshold = _ordered_at(flat, len(flat) - k, k)
-    chosen = flat > threshold
+    threshold = _kth_largest(_kept(values, mask), k)
+    chosen = mask & (values.detach() > threshold)
+    flat = chosen.view(-1)
     n_short = k - int(chosen.sum())
-    chosen[(flat == threshold).nonzero()[:n_short, 0]] = True
-    return chosen.reshape(mask.shape)
+    equal = (mask & (values.detach() == threshold)).view(-1)
+    flat[equal.nonzero()[:n_short, 0]] = True
+    return chosen
 
 
 def masked_quantile_of(values: Tensor, mask: Tensor, q: float) -> float:
     """The q-quantile of the values where the mask is True, with linear interpolation; no sort.
 
     Args:
-        values: [B, T]; finite where the mask is True.
+        values: [B, T] float32 or float64; finite where the mask is True.
         mask: [B, T] bool, not all False.
         q: in [0, 1].
 
@@ -154,14 +156,12 @@ def masked_quantile_of(values: Tensor, mask: Tensor, q: float) -> float:
         >>> masked_quantile_of(torch.tensor([[1.0, 2.0, 9.0]]), mask, 0.5)
         1.5
     """
-    flat = torch.where(mask, values.detach(), -torch.inf).reshape(-1)
-    n = int(mask.sum())
-    first = len(flat) - n  # what does not count comes first
+    kept = _kept(values, mask)
+    n = len(kept)
     position = q * (n - 1)
     low = int(position)
-    high = min(low + 1, n - 1)
-    start = _ordered_at(flat, first + low, n - low)
-    end = _ordered_at(flat, first + high, n - high)
+    start = _kth_largest(kept, n - low)
+    end = _kth_largest(kept, max(n - low - 1, 1))
     return start + (end - start) * (position - low)
 
 
@@ -199,28 +199,38 @@ def from_alias(name: str, value: Value, default: Value, alias: str, given: Value
     return given
 
 
-def _ordered_at(flat: Tensor, index: int, k: int) -> float:
-    """The value at an index of the ascending order, which is the k-th largest."""
-    if flat.device.type == "cpu":
-        array: Any = flat.numpy()
+def _kept(values: Tensor, mask: Tensor) -> Tensor:
+    """[N] values where the mask is True."""
+    if values.device.type == "cpu":  # four times as fast as torch's own indexing
+        array: Any = values.detach().numpy()
+        return torch.from_numpy(array[mask.numpy()])
+    return values.detach()[mask]
+
+
+def _kth_largest(values: Tensor, k: int) -> float:
+    """By selection, not by a sort. Values [N] must hold no filler: many equal ones are slow."""
+    if values.device.type == "cpu":
+        array: Any = values.numpy()
+        index = len(array) - k
         return float(np.partition(array, index)[index])
-    return float(flat.topk(k, sorted=False).values.min())
+    return float(values.topk(k, sorted=False).values.min())
 
 
 def _centred(name: str, values: Tensor, mask: Tensor, n: Tensor) -> Tensor:
     """Values minus their mean where the mask is True, 0 elsewhere."""
     wide = values.detach()
     wide = wide if wide.dtype == torch.float64 else wide.float()
-    kept = torch.where(mask, wide, 0)
+    kept = torch.where(mask, wide, 0)  # a new tensor, changed in place from here
     mean = kept.sum() / n
     if not bool(torch.isfinite(mean)):
         raise InputError(
             f"{name} has values that are nan or infinite where tokens count; what made them is "
             "broken"
         )
-    gap = torch.where(mask, kept - mean, 0)
-    if gap.abs().max() <= _ROUNDING * torch.finfo(gap.dtype).eps * mean.abs():
-        return torch.zeros_like(gap)  # equal values; what is left is rounding of their mean
+    gap = kept.sub_(mean).mul_(mask)
+    low, high = gap.aminmax()
+    if torch.maximum(-low, high) <= _ROUNDING * torch.finfo(gap.dtype).eps * mean.abs():
+        return gap.zero_()  # equal values; what is left is rounding of their mean
     return gap
 
 

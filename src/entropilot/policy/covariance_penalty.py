@@ -19,7 +19,7 @@ from torch import Tensor
 
 from entropilot.errors import ConfigurationError, unknown_name
 from entropilot.policy.covariance import check_ratio, from_alias, largest, quota, token_covariance
-from entropilot.policy.surrogates import LOG_RATIO_LIMIT, NEEDS, log_ratio, ratio_metrics
+from entropilot.policy.surrogates import LOG_RATIO_LIMIT, NEEDS, ratio_metrics
 from entropilot.policy.term import Applied, State, Term, View
 
 Penalty = Literal["abs", "k2", "k3"]
@@ -37,10 +37,8 @@ _IDLE: Final = (
 
 class _Parts(NamedTuple):
     loss: Tensor  # [B, T]
-    selected: Tensor  # [B, T] bool
     is_idle: bool
-    covariance: Tensor  # scalar, mean over the tokens
-    size: Tensor  # [B, T] |log-ratio|, detached
+    measures: dict[str, float]  # over the tokens that count
 
 
 def kl_cov_select(
@@ -129,8 +127,7 @@ def kl_cov_loss(
     parts = _parts(logprob, old_logprob, advantages, mask, ratio, coef, penalty)
     if parts.is_idle:
         warnings.warn(_IDLE, stacklevel=2)
-    gap = log_ratio(logprob.detach(), old_logprob, mask)
-    return parts.loss, {**_measures(parts, mask), "approx_kl": -float(gap.sum() / mask.sum())}
+    return parts.loss, parts.measures
 
 
 def kl_cov(
@@ -186,7 +183,7 @@ def kl_cov(
         if parts.is_idle and not memory["warned"]:
             warnings.warn(_IDLE, stacklevel=2)
             memory = {"warned": True}
-        found = {f"kl-cov/{name}": value for name, value in _measures(parts, mask).items()}
+        found = {f"kl-cov/{name}": value for name, value in parts.measures.items()}
         return Applied(parts.loss, memory, {**metrics, **found})
 
     settings = {"ratio": ratio, "coef": coef, "penalty": penalty}
@@ -202,33 +199,32 @@ def _parts(
     coef: float,
     penalty: Penalty,
 ) -> _Parts:
-    covariance = token_covariance(logprob, advantages, mask)
     n = int(mask.sum())
-    selected = largest(covariance, mask, quota(ratio, n))
-    gap = torch.where(mask, logprob, 0) - torch.where(mask, old_logprob, 0)
-    bounded = gap.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    size = gap.detach().abs()
-    loss = -torch.where(mask, advantages, 0) * bounded.exp()
-    changed = selected & (size > NO_CHANGE)
+    covariance = token_covariance(logprob, advantages, mask)
+    places = largest(covariance, mask, quota(ratio, n)).view(-1).nonzero()[:, 0]
+    gap = torch.where(mask, logprob - old_logprob, 0)
+    at = gap.reshape(-1)[places]  # few, so the penalty costs nothing
+    bounded = at.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     if penalty == "abs":
-        held = gap.abs()
+        held = at.abs()
     elif penalty == "k2":
-        held = 0.5 * gap * gap
+        held = 0.5 * at * at
     else:
         held = bounded.exp() - bounded - 1
-    loss = loss + coef * torch.where(changed, held, 0)
-    return _Parts(loss, selected, not bool(changed.any()), covariance.sum() / n, size)
-
-
-def _measures(parts: _Parts, mask: Tensor) -> dict[str, float]:
-    n, n_selected = float(mask.sum()), float(parts.selected.sum())
-    return {
-        "abs_kl": float(parts.size.sum()) / n,
-        "n_selected": n_selected,
-        "selected_fraction": n_selected / n,
-        "inactive": float(parts.is_idle),
-        "covariance": float(parts.covariance),
+    changed = at.detach().abs() > NO_CHANGE
+    held = torch.where(changed, coef * held, 0)
+    own = gap.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp() * torch.where(mask, -advantages, 0)
+    loss = own.reshape(-1).index_add(0, places, held.to(own.dtype)).reshape(mask.shape)
+    is_idle = not bool(changed.any())
+    measures = {
+        "abs_kl": float(gap.detach().abs().sum()) / n,
+        "approx_kl": -float(gap.detach().sum()) / n,
+        "n_selected": float(len(places)),
+        "selected_fraction": len(places) / n,
+        "inactive": float(is_idle),
+        "covariance": float(covariance.sum()) / n,
     }
+    return _Parts(loss, is_idle, measures)
 
 
 def _check(ratio: float, coef: float, penalty: str) -> None:
