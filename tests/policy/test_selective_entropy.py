@@ -9,11 +9,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError
@@ -38,12 +35,6 @@ V = 9
 @pytest.fixture
 def cases(golden: Callable[[str], Any]) -> Any:
     return golden("siren")
-
-
-def entropies(seed: int = 0, b: int = 5, t: int = 7) -> tuple[Tensor, Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    mask = torch.arange(t) < torch.randint(2, t + 1, (b, 1), generator=g)
-    return torch.rand(b, t, generator=g, dtype=torch.float64), mask
 
 
 def batch(seed: int = 0, n: int = 6, t: int = 6) -> tuple[Rollouts, Tensor]:
@@ -91,56 +82,6 @@ def test_logits_give_the_reference_value(cases: Any) -> None:
     found = selective_entropy(logits, mask, 0.8, 0.8)
     expected = cases["cases"]["quantile_0.8"]["aggregated_seq_mean_token_mean"]
     assert found.mean.item() == pytest.approx(expected, rel=1e-12)
-
-
-@given(st.integers(0, 10_000), st.floats(0, 0.99))
-@settings(max_examples=40, deadline=None)
-def test_threshold_is_the_linear_quantile_of_each_answer(seed: int, tau: float) -> None:
-    entropy, mask = entropies(seed)
-    kept = peak_entropy_mask(entropy, mask, tau)
-    for values, counts, chosen in zip(entropy, mask, kept, strict=True):
-        threshold = np.quantile(values[counts].numpy(), tau)
-        expected = counts.numpy() & (values.numpy() > threshold)
-        clear = np.abs(values.numpy() - threshold) > 1e-12  # not a tie within rounding
-        assert (chosen.numpy()[clear] == expected[clear]).all()
-
-
-@given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
-def test_padding_and_order_of_answers_change_nothing(seed: int) -> None:
-    entropy, mask = entropies(seed)
-    found = selected_mean(entropy, mask)
-    wide = torch.cat([torch.where(mask, entropy, torch.nan), torch.full((5, 3), torch.nan)], 1)
-    wide = wide.requires_grad_()
-    wide_mask = torch.cat([mask, torch.zeros(5, 3).bool()], 1)
-    padded = selected_mean(wide, wide_mask)
-    torch.testing.assert_close(padded.mean.detach(), found.mean, rtol=1e-15, atol=0)
-    (gradient,) = torch.autograd.grad(padded.mean, wide)
-    assert torch.isfinite(gradient).all()
-    assert not gradient[~padded.kept].any()
-    order = torch.randperm(5, generator=torch.Generator().manual_seed(seed))
-    moved = selected_mean(entropy[order], mask[order])
-    torch.testing.assert_close(moved.mean, found.mean, rtol=1e-14, atol=0)
-    assert torch.equal(moved.kept, found.kept[order])
-
-
-def test_answers_that_keep_nothing_are_left_out_and_counted() -> None:
-    entropy = torch.tensor([[0.5, 0.5, 0.5], [0.7, 9.0, 9.0], [0.1, 0.2, 0.9]])
-    mask = torch.tensor([[True] * 3, [True, False, False], [True] * 3])
-    found = selected_mean(entropy, mask)
-    assert found.mean.item() == pytest.approx(0.9)
-    assert found.n_left_out == 2
-    empty_row = torch.cat([mask, torch.zeros(1, 3).bool()])
-    assert selected_mean(torch.cat([entropy, entropy[:1]]), empty_row).n_left_out == 2
-    assert selected_mean(entropy, mask, use_peak=False).n_left_out == 0
-
-
-def test_ablations_without_peak_keep_every_token() -> None:
-    entropy, mask = entropies()
-    found = selected_mean(entropy, mask, use_peak=False)
-    rows = [values[counts].mean() for values, counts in zip(entropy, mask, strict=True)]
-    torch.testing.assert_close(found.mean, torch.stack(rows).mean())
-    assert torch.equal(found.kept, mask)
 
 
 def test_gradient_in_the_logits_is_that_of_finite_differences_and_of_the_formula() -> None:
@@ -355,10 +296,6 @@ def test_bad_input_is_refused() -> None:
     check_anchor(math.log(9), 9)
     with pytest.raises(InputError, match="expected \\[B, T, V\\]"):
         selective_entropy(logits, rollouts.mask[:, :3])
-    with pytest.raises(InputError, match="both must be \\[B, T\\]"):
-        peak_entropy_mask(logits[..., 0], rollouts.mask[:, :3])
-    with pytest.raises(ConfigurationError, match="tau is 1"):
-        peak_entropy_mask(logits[..., 0], rollouts.mask, 1.0)
     term = selective_entropy_control()
     now = PolicyStatistics(rollouts.old_logprob)
     view = View(rollouts, now, rollouts.scores, rollouts.old_logprob, rollouts.mask)
