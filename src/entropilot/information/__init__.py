@@ -36,6 +36,14 @@ from entropilot.information.entropy import (
     varentropy,
     varentropy_from_logits,
 )
+from entropilot.information.entropy_law import (
+    EntropyForecast,
+    EntropyLaw,
+    EntropyLine,
+    fit_entropy_law,
+    fit_entropy_line,
+    forecast_entropy_law,
+)
 from entropilot.information.exchange import (
     ExchangeTest,
     exchange_test,
@@ -171,6 +179,9 @@ __all__ = [
     "AucInterval",
     "BootstrapInterval",
     "Buckets",
+    "EntropyForecast",
+    "EntropyLaw",
+    "EntropyLine",
     "Estimate",
     "ExchangeTest",
     "ExtrapolatedPass",
@@ -215,10 +226,13 @@ __all__ = [
     "equal_count_buckets",
     "exchange_test",
     "expected_support",
+    "fit_entropy_law",
+    "fit_entropy_line",
     "fit_instances",
     "fit_task_scaling",
     "fit_task_scaling_counts",
     "fit_two_circuits",
+    "forecast_entropy_law",
     "growth_shape",
     "head_gradients",
     "head_statistics",
