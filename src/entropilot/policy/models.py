@@ -1,43 +1,100 @@
-"""temporary"""
+"""What training needs of a network: hidden states at the answer tokens, the head, a decoder.
+
+Legend: B answers, T tokens of the longest, N tokens that count, D width, V vocabulary.
+"""
 
 from __future__ import annotations
-from typing import Any, Protocol, Iterator
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
 from entropilot.models.decoding import Decoder, TransformerDecoder
 from entropilot.models.transformer import SmallTransformer
 
+Prompts = Sequence[Sequence[int]]
 
-class PolicyModel(Protocol):
-    n_vocab: int
+
+class PolicyModel(nn.Module):
+    """A causal language model as a policy."""
 
     @property
-    def head_weight(self) -> Tensor: ...
+    @abstractmethod
+    def n_vocab(self) -> int:
+        """V, outcomes that count; rows of the head beyond it are padding."""
+
     @property
-    def head_bias(self) -> Tensor | None: ...
-    def decoder(self) -> Decoder: ...
-    def response_hidden(self, prompts: Any, tokens: Tensor, mask: Tensor) -> Tensor: ...
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-    def named_parameters(self) -> Any: ...
-    def state_dict(self) -> Any: ...
-    def load_state_dict(self, s: Any, strict: bool = True) -> Any: ...
+    @abstractmethod
+    def head_weight(self) -> Tensor:
+        """[V or more, D]."""
+
+    @property
+    @abstractmethod
+    def head_bias(self) -> Tensor | None:
+        """[V or more], or None."""
+
+    @abstractmethod
+    def decoder(self) -> Decoder:
+        """A decoder of the policy as it is now."""
+
+    @abstractmethod
+    def response_hidden(self, prompts: Prompts, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states [N, D] at the positions that predict the answer tokens that count.
+
+        Args:
+            prompts: B prompts, none empty.
+            tokens: [B, T] int64 answer tokens; anything where the mask is False.
+            mask: [B, T] bool; True from the first token of an answer to its last.
+
+        Returns:
+            [N, D] in row-major order of the mask.
+        """
 
 
-class SmallPolicy(nn.Module):
+class SmallPolicy(PolicyModel):
+    """A ``SmallTransformer`` as a policy.
+
+    Examples:
+        >>> from entropilot.models.transformer import TransformerConfig
+        >>> policy = SmallPolicy(SmallTransformer.seeded(TransformerConfig(9), 0))
+        >>> answer = torch.tensor([[4, 5, 0]])
+        >>> policy.response_hidden([[1, 2]], answer, answer > 0).shape
+        torch.Size([2, 64])
+    """
+
     def __init__(self, model: SmallTransformer) -> None:
         super().__init__()
         self.model = model
 
-    n_vocab = property(lambda self: self.model.config.n_vocab)
-    head_weight = property(lambda self: self.model.head.weight)
-    head_bias = property(lambda self: self.model.head.bias)
+    @property
+    def n_vocab(self) -> int:
+        """V."""
+        return self.model.n_vocab
 
-    def decoder(self):
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, D]."""
+        return self.model.head.weight
+
+    @property
+    def head_bias(self) -> Tensor | None:
+        """[V], or None."""
+        return self.model.head.bias
+
+    def decoder(self) -> Decoder:
+        """A decoder that reads the weights as they are."""
         return TransformerDecoder(self.model)
 
-    def response_hidden(self, prompts, tokens, mask):
-        P = max(map(len, prompts))
-        rows = []
-        full = torch.cat([torch.tensor([list(p) for p in prompts]), tokens], 1)
-        h = self.model.hidden(full[:, :-1])[:, P - 1 :]
-        return h[mask]
+    def response_hidden(self, prompts: Prompts, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states at the answer tokens; see ``PolicyModel``."""
+        tokens = torch.where(mask, tokens, 0)
+        longest = max(map(len, prompts))
+        padding = torch.tensor([longest - len(prompt) for prompt in prompts])
+        padded = [[0] * n + list(p) for n, p in zip(padding.tolist(), prompts, strict=True)]
+        whole = torch.cat([torch.tensor(padded, device=tokens.device), tokens], 1)[:, :-1]
+        valid = None
+        if bool(padding.any()):
+            valid = torch.arange(whole.shape[1]) >= padding[:, None]
+        return self.model.hidden(whole, valid)[:, longest - 1 :][mask]

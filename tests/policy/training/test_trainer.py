@@ -1,4 +1,4 @@
-"""The trainer: the same run after a kill, whatever the memory knob, and honest when it must stop."""
+"""The trainer: the same after a kill, whatever the memory knob, and honest when it must stop."""
 
 from __future__ import annotations
 

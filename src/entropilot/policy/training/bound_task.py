@@ -21,7 +21,7 @@ class Graded(NamedTuple):
     reward: Tensor  # [B] float32
     correct: Tensor  # [B] bool
     answers: list[str | None]  # extracted, for diversity and reports
-    failures: Mapping[str, int] = {}  # noqa: RUF012 - of the verifier, by kind
+    failures: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,8 @@ def train(
         if folder is not None:
             _save(folder, 0, trainee, optimizer, state, identity)
     try:
-        for step, row, state in _steps(trainee, optimizer, state, first):
+        for step in range(first, settings.steps):
+            row, state = train_step(trainee, optimizer, state, step)
             done = step + 1
             if done == settings.steps or _due(done, settings.evaluate_every):
                 row |= evaluate(
@@ -182,14 +183,6 @@ def make_optimizer(policy: PolicyModel, settings: TrainSettings) -> torch.optim.
     )
 
 
-def _steps(
-    trainee: Trainee, optimizer: torch.optim.Optimizer, state: ObjectiveState, first: int
-) -> Iterator[tuple[int, dict[str, Any], ObjectiveState]]:
-    for step in range(first, trainee.settings.steps):
-        row, state = train_step(trainee, optimizer, state, step)
-        yield step, row, state
-
-
 def train_step(
     trainee: Trainee, optimizer: torch.optim.Optimizer, state: ObjectiveState, step: int
 ) -> tuple[dict[str, Any], ObjectiveState]:
@@ -216,8 +209,7 @@ def train_step(
     collected: dict[str, list[float]] = {}
     metered: dict[str, list[float]] = {}
     state = prepared.state
-    number = 0
-    for rows in split_rows(batch.rollouts.n_answers, settings, step):
+    for number, rows in enumerate(split_rows(batch.rollouts.n_answers, settings, step)):
         part = prepared.select(rows)
         used = tuple(m for m in trainee.meters if m.every_update or number == 0)
         done = update(
@@ -238,7 +230,6 @@ def train_step(
         for meter in used:
             for name, value in meter.measure(part, done.now, settings.rate_at(step)).items():
                 metered.setdefault(name, []).append(value)
-        number += 1
     ended = time.perf_counter()
     row: dict[str, Any] = {
         "step": step + 1,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -94,13 +94,13 @@ def update(
     if len(parts) == 1:
         now = statistics()
         output = objective.loss(prepared, now, state, generator=generator)
-        output.loss.backward()
+        torch.autograd.backward(output.loss)
     else:
         with torch.no_grad():
             pieces = [statistics(rows) for rows in parts]
         now = _joined(pieces, parts).leaves()
         output = objective.loss(prepared, now, state, generator=generator)
-        output.loss.backward()
+        torch.autograd.backward(output.loss)
         for rows in parts:
             _send_back(statistics(rows), now, rows)
     norm = gradient_norm(policy, settings.clip_norm)
@@ -116,7 +116,7 @@ def update(
 
 
 def gradient_norm(policy: PolicyModel, largest: float) -> Tensor:
-    """Norm of the gradient before clipping; gradients are scaled to ``largest``, 0 clips nothing."""
+    """Norm of the gradient before it is scaled down to ``largest``; 0 scales nothing."""
     trained = [p for p in policy.parameters() if p.grad is not None]
     limit = largest if largest > 0 else float("inf")
     return torch.nn.utils.clip_grad_norm_(trained, limit)
@@ -146,7 +146,7 @@ def micro_batches(lengths: Tensor, prompts: Prompts, micro_tokens: int) -> list[
 def _joined(pieces: Sequence[PolicyStatistics], parts: Sequence[Tensor]) -> PolicyStatistics:
     """Statistics of parts, back in the order of the batch."""
     order = torch.argsort(torch.cat(list(parts)))
-    fields = {}
+    fields: dict[str, Any] = {}
     for field in dataclasses.fields(PolicyStatistics):
         values = [getattr(piece, field.name) for piece in pieces]
         fields[field.name] = None if values[0] is None else torch.cat(values)[order]

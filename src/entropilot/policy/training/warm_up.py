@@ -112,7 +112,7 @@ def warm_up(
         logits, tokens, mask = _demonstrated(model, task, settings.batch_size, random)
         value = loss(logits, tokens, mask)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
         optimizer.step()
         progress(step + 1, float(value.detach()))
