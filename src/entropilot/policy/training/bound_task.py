@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from entropilot.policy.tasks.task import Problem
+from entropilot.errors import InputError
+from entropilot.policy.phases import phase_masks
+from entropilot.policy.probing import split_steps
+from entropilot.policy.tasks.task import Problem, TokenTask
 
 
 class Graded(NamedTuple):
@@ -37,7 +40,6 @@ class BoundTask:
         max_tokens: longest answer.
         render: tokens of an answer as text.
         annotate: (tokens, mask) -> fields of ``Rollouts`` that the task knows, such as phases.
-        demonstrations: (n, seed) -> problems with right answers as tokens, for a warm-up.
     """
 
     name: str
@@ -52,8 +54,17 @@ class BoundTask:
     )
 
 
-def bind_token_task(task: Any) -> BoundTask:
-    """A task that has a vocabulary of its own, such as ``ModularPaths``."""
+def bind_token_task(task: TokenTask) -> BoundTask:
+    """A task that has a vocabulary of its own, such as ``ModularPaths``.
+
+    Where the task names the token that ends thinking (``think_end``), the rollouts get the masks of
+    both phases; where it names the one that ends a step (``step_end``), they get step ids.
+
+    Examples:
+        >>> from entropilot.policy.tasks.modular_paths import ModularPaths
+        >>> bind_token_task(ModularPaths()).max_tokens
+        11
+    """
 
     def grade(problems: Sequence[Problem], tokens: Tensor, mask: Tensor) -> Graded:
         ids, valid = tokens.cpu().numpy(), mask.cpu().numpy()
@@ -65,15 +76,20 @@ def bind_token_task(task: Any) -> BoundTask:
 
     def encode(problem: Problem) -> tuple[int, ...]:
         if problem.tokens is None:
-            raise ValueError(f"problem {problem.id} of {task.name} has no tokens")
+            raise InputError(
+                f"problem {problem.id!r} has no tokens; a task with its own vocabulary gives them"
+            )
         return problem.tokens
 
     def annotate(tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        known = getattr(task, "annotate", None)
-        if known is None:
+        think_end, step_end = (getattr(task, name, None) for name in ("think_end", "step_end"))
+        if think_end is None:
             return {}
-        found = known(tokens.cpu().numpy(), mask.cpu().numpy())
-        return {name: torch.as_tensor(value) for name, value in found.items()}
+        phases = phase_masks(tokens, think_end, mask)
+        found = {"think": phases.think, "answer": phases.answer}
+        if step_end is not None:
+            found["step_id"] = split_steps(tokens, mask, (step_end,), think_end).step_id
+        return found
 
     return BoundTask(
         name=task.name,
