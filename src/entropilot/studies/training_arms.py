@@ -28,7 +28,7 @@ from entropilot.studies.study import Measurement, Progress
 
 PATHS: Final = ModularPaths()
 SUMS: Final = DigitSums()
-PATHS_NETWORK: Final = {"head_bias": True, "context": 15}
+PATHS_NETWORK: Final = {"head_bias": True}  # 105,958 parameters
 
 #: Metrics that studies keep from every step.
 KEPT: Final = (
