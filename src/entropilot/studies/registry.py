@@ -15,7 +15,9 @@ _MODULES: Final[dict[str, str]] = {
     "instability": "entropilot.studies.instability",
     "invisible-leash": "entropilot.studies.invisible_leash",
     "passuntil": "entropilot.studies.passuntil",
+    "pear": "entropilot.studies.phase_reward",
     "reasoning-utility": "entropilot.studies.reasoning_utility",
+    "spae": "entropilot.studies.step_credit",
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -60,6 +60,7 @@ def run_arm(
     annotate: Annotate | None = None,
     meters: Sequence[Meter] = (),
     keep: Sequence[str] = (),
+    watch: Callable[[int, SmallPolicy], None] = lambda _step, _policy: None,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> tuple[Measurement, SmallPolicy]:
     """Train a copy of a start policy, and return plain numbers and the trained policy.
@@ -72,6 +73,7 @@ def run_arm(
         annotate: see ``Trainee``.
         meters: besides covariance and sampler gap.
         keep: metrics to keep besides ``KEPT``.
+        watch: called after each step with its number and the policy as it is then.
         progress: called with the share done.
 
     Returns:
@@ -84,7 +86,12 @@ def run_arm(
     trainee = Trainee(
         policy, task, lambda _step: objective, settings, annotate=annotate, meters=meters
     )
-    rows = train(trainee, progress=lambda row: progress(row["step"] / max(1, settings.steps))).rows
+
+    def after(row: Mapping[str, Any]) -> None:
+        watch(int(row["step"]), policy)
+        progress(row["step"] / max(1, settings.steps))
+
+    rows = train(trainee, progress=after).rows
     curves: dict[str, list[Any]] = {}
     for name in (*KEPT, *keep):
         if any(name in row for row in rows[1:]):
