@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from entropilot.studies.path_arms import ends, starts
+from entropilot.studies.study import Measurement
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -39,4 +42,31 @@ def curves(
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(xlabel)
     axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def outcome_bars(axes: Axes, measurements: Sequence[Measurement], name: str, title: str) -> None:
+    """A dot a seed and a line at the mean of every arm's end; the start as a dashed line.
+
+    Args:
+        axes: to draw on.
+        measurements: of ``measure_paths``, one a seed.
+        name: as ``path_arms.end`` takes it.
+        title: what is shown.
+    """
+    arms = list(measurements[0]["arms"])
+    for row, arm in enumerate(arms):
+        values = ends(measurements, arm, name)
+        axes.plot(values, [row] * len(values), "o", color=COLOURS[2], alpha=0.6, markersize=5)
+        axes.plot([np.mean(values)], [row], "|", color="black", markersize=14)
+    axes.axvline(
+        float(np.mean(starts(measurements, arms[0], name))),
+        color=COLOURS[0],
+        linewidth=1,
+        linestyle="--",
+    )
+    axes.set_yticks(range(len(arms)), arms, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_title(f"{title} (dashed: start)", fontsize=10)
+    axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -162,16 +162,3 @@ def over_seeds(
 ) -> list[float]:
     """The same of every seed."""
     return [at(m, arm, update, name) for m in measurements]
-
-
-def spread(values: Sequence[float], form: str = ".3f") -> str:
-    """Mean and range over seeds, in words.
-
-    Examples:
-        >>> spread([0.1, 0.3], ".1f")
-        '0.2 [0.1, 0.3]'
-    """
-    mean = format(float(np.mean(values)), form)
-    if len(values) < 2:
-        return mean
-    return f"{mean} [{format(min(values), form)}, {format(max(values), form)}]"

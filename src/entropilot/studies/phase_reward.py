@@ -14,10 +14,11 @@ import numpy as np
 from entropilot.policy.objective import Objective
 from entropilot.policy.phase_entropy_reward import phase_entropy_reward
 from entropilot.policy.surrogates import clipped_ratio
-from entropilot.studies.digit_arms import SIZES, measure_arms, over_seeds, spread
+from entropilot.studies.digit_arms import SIZES, measure_arms, over_seeds
 from entropilot.studies.entropy_filter_curve import filter_curve
 from entropilot.studies.phase_reward_figure import draw
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
+from entropilot.studies.training_arms import spread
 
 ALPHAS = (0.0, 1.0, 2.0)
 JUDGED = "PEAR, alpha 1"
@@ -94,7 +95,7 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
             "Length falls from the first update on",
             f"tokens at updates {', '.join(map(str, looks))}: "
             f"{', '.join(f'{x:.1f}' for x in first)}; largest rise above the start {rise:.1f}",
-            "no claim: means can be lowered by adding sure tokens, so a rise is shown if it is there",
+            "no claim: sure tokens lower a mean, so a rise is shown if it is there",
             None,
         ),
         Finding("Sweep of alpha", sweep, "no claim: for choosing alpha", None),

@@ -13,10 +13,12 @@ from entropilot.studies.study import Study
 
 _MODULES: Final[dict[str, str]] = {
     "instability": "entropilot.studies.instability",
+    "cov-clip": "entropilot.studies.covariance_control",
     "invisible-leash": "entropilot.studies.invisible_leash",
     "passuntil": "entropilot.studies.passuntil",
     "pear": "entropilot.studies.phase_reward",
     "reasoning-utility": "entropilot.studies.reasoning_utility",
+    "siren": "entropilot.studies.anchored_entropy",
     "spae": "entropilot.studies.step_credit",
 }
 

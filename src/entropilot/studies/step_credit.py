@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from entropilot.information import auc
+from entropilot.policy.models import SmallPolicy
 from entropilot.policy.objective import Objective
 from entropilot.policy.step_potential_advantage import step_potential_advantage
 from entropilot.policy.surrogates import clipped_ratio
@@ -22,11 +23,10 @@ from entropilot.studies.digit_arms import (
     fresh_batch,
     measure_arms,
     over_seeds,
-    spread,
 )
 from entropilot.studies.step_credit_figure import draw
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import SUMS, SmallPolicy
+from entropilot.studies.training_arms import SUMS, spread
 
 ARMS = {  # alpha, xi, summary
     "RF-B": (0.0, 0.0, "full"),

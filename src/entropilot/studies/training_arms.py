@@ -138,5 +138,18 @@ def smooth(values: Sequence[float], window: int = 8) -> list[float]:
     return [float(x[i : i + window].mean()) for i in range(0, len(x), window)]
 
 
+def spread(values: Sequence[float], form: str = ".3f") -> str:
+    """Mean and range over seeds, in words.
+
+    Examples:
+        >>> spread([0.1, 0.3], ".1f")
+        '0.2 [0.1, 0.3]'
+    """
+    mean = format(float(np.mean(values)), form)
+    if len(values) < 2:
+        return mean
+    return f"{mean} [{format(min(values), form)}, {format(max(values), form)}]"
+
+
 def _rounded(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
