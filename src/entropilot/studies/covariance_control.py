@@ -50,7 +50,9 @@ def covariance_table_meter() -> Meter:
         found = token_covariance(now.logprob, prepared.advantages, mask)
         rows = covariance_summary(found, mask, TOPS)
         kept = prepared.advantages != 0  # tokens of groups that teach something
-        updated = {"covariance/updated": float(masked_mean(found, mask & kept))}
+        updated = {"covariance/updated": 0.0}
+        if bool((mask & kept).any()):
+            updated["covariance/updated"] = float(masked_mean(found, mask & kept))
         return updated | {f"covariance/top_{row.fraction:g}": row.mean for row in rows}
 
     return Meter("covariance-table", frozenset({"logprob"}), measure)
