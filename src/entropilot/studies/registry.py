@@ -14,6 +14,7 @@ from entropilot.studies.study import Study
 _MODULES: Final[dict[str, str]] = {
     "instability": "entropilot.studies.instability",
     "cov-clip": "entropilot.studies.covariance_control",
+    "diversity-precision": "entropilot.studies.shaped_pretraining",
     "invisible-leash": "entropilot.studies.invisible_leash",
     "passuntil": "entropilot.studies.passuntil",
     "pear": "entropilot.studies.phase_reward",
