@@ -176,8 +176,8 @@ STUDY = Study(
     paper="2512.22955",
     claim=(
         "Cross-entropy is a one-step policy gradient whose reward can be shaped. Shapes that "
-        "favour precision lower the entropy of the trained model at equal prediction and are the better "
-        "start for RL; starts of high entropy collapse faster."
+        "favour precision lower the entropy of the trained model at equal prediction and are the "
+        "better start for RL; starts of high entropy collapse faster."
     ),
     scales={
         "smoke": "4 warm-ups of 10 steps and 4 arms of 2 steps; seconds",
