@@ -142,9 +142,9 @@ def kl_cov(
 
     When this does nothing: while the policy is the one that sampled, so on the first update of
     every rollout batch; value and gradient are then those of the policy gradient without a clip.
-    With one update a rollout it never acts (``kl-cov/inactive`` stays 1), and the first such
-    update warns, once a run. Clip-Cov acts there. It has no ratio clip: with many updates a
-    rollout, ratios of the other tokens are free. Choosing anew on each part of a batch changes
+    With one update a rollout it never acts (``kl-cov/inactive`` stays 1), and the second such
+    update in a row warns, once a run. Clip-Cov acts there. It has no ratio clip: with many updates
+    a rollout, ratios of the other tokens are free. Choosing anew on each part of a batch changes
     the choice: hand in the whole batch.
 
     Args:
@@ -171,18 +171,19 @@ def kl_cov(
     _check(ratio, coef, penalty)
 
     def init(_view: View) -> State:
-        return {"warned": False}
+        return {"idle": 0, "warned": False}
 
     def apply(view: View, state: State) -> Applied:
-        memory = state or {"warned": False}
+        memory = dict(state or {"idle": 0, "warned": False})
         logprob, old, mask = view.policy.logprob, view.rollouts.old_logprob, view.mask
         metrics = ratio_metrics(view, torch.zeros_like(mask))
         if not bool(mask.any()):  # nothing to choose from
             return Applied(torch.where(mask, logprob, 0), memory, metrics)
         parts = _parts(logprob, old, view.advantages, mask, ratio, coef, penalty)
-        if parts.is_idle and not memory["warned"]:
+        memory["idle"] = memory["idle"] + 1 if parts.is_idle else 0
+        if memory["idle"] >= 2 and not memory["warned"]:  # two in a row: one update a rollout
             warnings.warn(_IDLE, stacklevel=2)
-            memory = {"warned": True}
+            memory["warned"] = True
         found = {f"kl-cov/{name}": value for name, value in parts.measures.items()}
         return Applied(parts.loss, memory, {**metrics, **found})
 

