@@ -170,7 +170,10 @@ class ExperimentConfig(_Section):
 
 
 def load_config(
-    path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+    path: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    recipes: Sequence[str] | None = None,
 ) -> ExperimentConfig:
     """The experiment of a TOML file, or the embedded default.
 
@@ -178,6 +181,7 @@ def load_config(
         path: of the file; None means the default experiment.
         overrides: values by dotted name, for example ``{"model.name": "tiny"}``; None values are
             left out.
+        recipes: names that take the place of the file's recipes, each at its defaults.
 
     Raises:
         ConfigurationError: no such file, not TOML, an unknown key or a value out of range.
@@ -196,11 +200,15 @@ def load_config(
             "none for the default experiment."
         ) from error
     name = "the experiment" if path is None else str(file)
-    return parse_config(text, name=name, overrides=overrides)
+    return parse_config(text, name=name, overrides=overrides, recipes=recipes)
 
 
 def parse_config(
-    text: str, *, name: str = "the experiment", overrides: Mapping[str, Any] | None = None
+    text: str,
+    *,
+    name: str = "the experiment",
+    overrides: Mapping[str, Any] | None = None,
+    recipes: Sequence[str] | None = None,
 ) -> ExperimentConfig:
     r"""The experiment of a TOML text.
 
@@ -208,6 +216,7 @@ def parse_config(
         text: TOML.
         name: of the file, for messages.
         overrides: values by dotted name.
+        recipes: names that take the place of the recipes in the text.
 
     Raises:
         ConfigurationError: every wrong field at once, each with what was expected.
@@ -227,6 +236,8 @@ def parse_config(
             if not isinstance(part, dict):
                 raise ConfigurationError(f"{name}: {section} is {part!r}; it must be a table")
             part[key] = value
+    if recipes:
+        values["recipes"] = [{"name": recipe} for recipe in recipes]
     try:
         config = ExperimentConfig.model_validate(values)
     except ValidationError as error:

@@ -109,8 +109,8 @@ def pass_picture(comparison: Comparison) -> Markup:
 
 def law_picture(comparison: Comparison, window: int) -> Markup:
     """Reward against entropy of the baseline, with R = b - a exp(H) and a straight line."""
-    found = [law_points(arm, window) for arm in comparison.of(comparison.labels[0])]
-    found = [pair for pair in found if pair is not None]
+    runs = [law_points(arm, window) for arm in comparison.of(comparison.labels[0])]
+    found = [pair for pair in runs if pair is not None]
     if not found:
         return Markup("")
     entropy = np.concatenate([h for h, _ in found])
