@@ -125,7 +125,12 @@ def prepared(objective: Objective) -> tuple[Prepared, list[tuple[int, ...]]]:
     return objective.prepare(batch.rollouts), list(batch.prompts)
 
 
-def test_memory_knob_does_not_change_the_gradient() -> None:
+@pytest.mark.parametrize("stored", [1024, 0])
+def test_memory_knob_does_not_change_the_gradient(
+    stored: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("entropilot.policy.training.measuring.STORED_VOCABULARY", stored)
+
     def half(view: View, state: State) -> Applied:  # a choice over the whole batch
         limit = view.policy.logprob.detach()[view.mask].median()
         return Applied((view.policy.logprob.detach() > limit).float(), state)

@@ -359,16 +359,24 @@ def _save(
         "identity": dict(identity or {}),
         "memory": None if trainee.memory is None else trainee.memory.save(),
     }
-    weights = {
-        n: p for n, p in trainee.policy.state_dict().items() if _is_trained(trainee.policy, n)
-    }
-    return save_checkpoint(folder / CHECKPOINT_FOLDER, step, weights, optimizer, kept)
+    return save_checkpoint(
+        folder / CHECKPOINT_FOLDER, step, changing_tensors(trainee.policy), optimizer, kept
+    )
 
 
-def _is_trained(policy: PolicyModel, name: str) -> bool:
-    """Whether the parameter changes in training; frozen weights are not saved again and again."""
-    parameters = dict(policy.named_parameters())
-    return name not in parameters or parameters[name].requires_grad
+def changing_tensors(policy: torch.nn.Module) -> dict[str, Tensor]:
+    """What training changes: parameters that are trained, shared ones once, and buffers.
+
+    Examples:
+        >>> layer = torch.nn.Linear(2, 2)
+        >>> _ = layer.bias.requires_grad_(False)
+        >>> list(changing_tensors(layer))
+        ['weight']
+    """
+    every = dict(policy.named_parameters(remove_duplicate=False))
+    trained = {name for name, p in policy.named_parameters() if p.requires_grad}
+    state: dict[str, Tensor] = policy.state_dict()
+    return {name: x for name, x in state.items() if name in trained or name not in every}
 
 
 def _resume(
