@@ -65,10 +65,10 @@ class TrainSection(_Section):
     n_answers: int = Field(default=8, ge=2)
     n_updates: int = Field(default=2, ge=1)
     n_epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
-    warm_up: int = Field(default=0, ge=0)
+    warm_up: int = Field(default=10, ge=0)
     clip_norm: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=1.0, gt=0, le=10)
     max_tokens: int | None = Field(default=None, ge=1)

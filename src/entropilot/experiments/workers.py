@@ -14,6 +14,7 @@ from typing import Any, Final
 from entropilot.errors import EntropilotError
 from entropilot.experiments.arms import ArmPlan, run_arm
 from entropilot.experiments.config import ExperimentConfig
+from entropilot.policy.training.threads import one_thread
 
 #: Called with an arm and its row of metrics after each step.
 Heard = Callable[[ArmPlan, Mapping[str, Any]], None]
@@ -89,27 +90,23 @@ def _bury(processes: Sequence[Any], arms: Sequence[ArmPlan], state: _State) -> N
 def _in_this_process(
     config: ExperimentConfig, arms: Sequence[ArmPlan], heard: Heard
 ) -> dict[str, str]:
-    import torch
-
     failed: dict[str, str] = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in processes: the sums of two threads differ in the last bit
-    try:
+    with one_thread():
         for arm in arms:
             try:
                 run_arm(config, arm, functools.partial(heard, arm))
             except EntropilotError as error:
                 failed[arm.name] = str(error)
-    finally:
-        torch.set_num_threads(threads)
     return failed
 
 
 def _work(text: str, arms: Sequence[ArmPlan], todo: Any, rows: Any) -> None:
     """Arms one after the other in a process of its own, until none is left."""
-    import torch
+    with one_thread():
+        _work_alone(text, arms, todo, rows)
 
-    torch.set_num_threads(1)
+
+def _work_alone(text: str, arms: Sequence[ArmPlan], todo: Any, rows: Any) -> None:
     config = ExperimentConfig.model_validate_json(text)
     me = os.getpid()
     while True:

@@ -21,7 +21,7 @@ from entropilot.policy.training.settings import TrainSettings
 from entropilot.policy.training.step_probes import probe_batch
 from entropilot.policy.training.trainer import Annotate, Batch
 from entropilot.studies.study import Measurement, Progress, Scale
-from entropilot.studies.training_arms import SUMS, one_thread, part, run_arm, sums_start
+from entropilot.studies.training_arms import SUMS, part, run_arm, sums_start
 
 TASK: Final = bind_token_task(SUMS)
 LEARNING_RATE: Final = 4e-4  # of all arms
@@ -124,7 +124,6 @@ def measure_arms(
     Returns:
         ``{"looks": [...], "arms": {name: {..., "looks": [look of each]}}}`` and the start policy.
     """
-    one_thread()
     size = SIZES[scale]
     progress(0.0, "warming up the start policy")
     start = sums_start(seed, steps=size.warm_up)

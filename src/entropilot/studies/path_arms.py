@@ -17,7 +17,6 @@ from entropilot.policy.training.settings import TrainSettings
 from entropilot.studies.study import Measurement, Progress, Scale
 from entropilot.studies.training_arms import (
     PATHS,
-    one_thread,
     part,
     paths_start,
     run_arm,
@@ -108,7 +107,6 @@ def measure_paths(
     Returns:
         ``{"starts": {steps: evaluation}, "arms": {name: {"start", ...}}}``
     """
-    one_thread()
     evaluated: dict[str, Measurement] = {}
     measured: dict[str, Any] = {}
     for number, (name, arm) in enumerate(arms.items()):

@@ -33,7 +33,7 @@ from entropilot.studies.path_arms import (
 )
 from entropilot.studies.shaped_pretraining_figure import draw
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import PATHS, one_thread, paths_start, spread
+from entropilot.studies.training_arms import PATHS, paths_start, spread
 
 SHAPES: dict[str, dict[str, Any]] = {
     "beta -0.25": {"beta": -0.25},
@@ -51,7 +51,6 @@ def shaped_loss(logits: Tensor, tokens: Tensor, mask: Tensor, **shape: Any) -> T
 
 def measure(scale: Scale, seed: int, progress: Progress) -> Measurement:
     """Warm up under each shape, measure held-out prediction, train each with plain GRPO."""
-    one_thread()
     steps = max(1, round(STEPS * SIZES[scale].warm_up))
     policies: dict[str, SmallPolicy] = {}
     prediction: dict[str, Any] = {}

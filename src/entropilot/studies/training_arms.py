@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from entropilot.policy.models import SmallPolicy
 from entropilot.policy.objective import Objective
@@ -22,6 +21,7 @@ from entropilot.policy.training.bound_task import BoundTask
 from entropilot.policy.training.evaluation import evaluate, plain
 from entropilot.policy.training.meters import Meter, covariance_meter, sampler_gap_meter
 from entropilot.policy.training.settings import TrainSettings
+from entropilot.policy.training.threads import one_thread
 from entropilot.policy.training.trainer import Annotate, Trainee, train
 from entropilot.policy.training.warm_up import Loss, WarmUp, cached_start, cross_entropy
 from entropilot.studies.study import Measurement, Progress
@@ -42,13 +42,15 @@ def paths_start(
 ) -> SmallPolicy:
     """The modular-paths policy after ``steps`` of supervised warm-up; cached."""
     settings = WarmUp(steps=steps, seed=seed, network=PATHS_NETWORK)
-    return SmallPolicy(cached_start(PATHS, settings, loss=loss, loss_name=loss_name))
+    with one_thread():
+        return SmallPolicy(cached_start(PATHS, settings, loss=loss, loss_name=loss_name))
 
 
 def sums_start(seed: int, *, steps: int = 900) -> SmallPolicy:
     """The digit-sums policy after ``steps`` of supervised warm-up; cached."""
     settings = WarmUp(steps=steps, batch_size=128, seed=seed)
-    return SmallPolicy(cached_start(SUMS, settings))
+    with one_thread():
+        return SmallPolicy(cached_start(SUMS, settings))
 
 
 def run_arm(
@@ -80,6 +82,21 @@ def run_arm(
         ``{"objective", "curves": {metric: [value a step]}, "evals": [{"step", ...}], "end":
         evaluation, "cpu_seconds"}`` and the policy.
     """
+    with one_thread():
+        return _run_arm(start, task, objective, settings, annotate, meters, keep, watch, progress)
+
+
+def _run_arm(
+    start: SmallPolicy,
+    task: BoundTask,
+    objective: Objective,
+    settings: TrainSettings,
+    annotate: Annotate | None,
+    meters: Sequence[Meter],
+    keep: Sequence[str],
+    watch: Callable[[int, SmallPolicy], None],
+    progress: Callable[[float], None],
+) -> tuple[Measurement, SmallPolicy]:
     policy = copy.deepcopy(start)
     began = time.process_time()
     meters = (covariance_meter(), sampler_gap_meter(), *meters)
@@ -115,11 +132,6 @@ def run_arm(
 def start_measurement(start: SmallPolicy, task: BoundTask, settings: TrainSettings) -> Measurement:
     """The evaluation of a start policy on the same fixed problems as ``run_arm``'s end."""
     return plain(evaluate(start, task, settings, seed=1_000_003).evaluation)
-
-
-def one_thread() -> None:
-    """Small networks run fastest, and to the same bits, on one thread."""
-    torch.set_num_threads(1)
 
 
 def part(progress: Progress, number: int, of: int, name: str) -> Callable[[float], None]:
