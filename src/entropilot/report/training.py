@@ -158,7 +158,9 @@ def _missing(comparison: Comparison) -> list[str]:
         (training_entropy.PREDICTED, "Predicted against measured change of entropy"),
         ("covariance/top_1", "Covariance by share of the tokens"),
     ]
-    said = [f"{title}: no row has the metric {name}." for name, title in needed if name not in logged]
+    said = [
+        f"{title}: no row has the metric {name}." for name, title in needed if name not in logged
+    ]
     if not comparison.examples:
         said.append("Answers before and after: none were kept.")
     return said

@@ -12,7 +12,6 @@ import numpy as np
 from entropilot.policy.training.results import Arm
 
 WINDOW: Final = 8  # steps of the mean at the end, for runs of usual length
-FIRST: Final = 3  # steps of the mean at the start, where curves are steep
 LEAST_STEPS: Final = 6  # below it nothing is said of a curve
 DEAD: Final = 0.95  # share of groups that teach nothing, from which a step is lost
 STRETCH: Final = 10  # lost steps in a row that are worth a word
@@ -23,9 +22,9 @@ class Course:
     """Where a metric began and where it ended.
 
     Args:
-        start: mean over the first steps.
+        start: at the first step, since curves are steep there.
         end: mean over the last steps.
-        noise: standard error of their difference, from the scatter inside the two.
+        noise: standard error of their difference, from the scatter of neighbours at both ends.
         lowest: smallest mean over as many steps as at the end, anywhere.
         lowest_step: the last of those.
         n_steps: that were logged.
@@ -69,22 +68,22 @@ def course(steps: Sequence[int], values: Sequence[float]) -> Course | None:
     Examples:
         >>> found = course(range(60), np.linspace(0.6, 0.3, 60))
         >>> round(found.start, 2), round(found.end, 2), found.fell, found.rose
-        (0.59, 0.32, True, False)
+        (0.6, 0.32, True, False)
     """
     y = np.asarray(values, float)
     n = len(y)
     if not n:
         return None
     size = window(n)
-    first, last = y[: min(size, FIRST)], y[-size:]
+    first, last = y[:size], y[-size:]
     # scatter about the trend: differences of neighbours, so that a steep curve isn't called noisy
     scatter = [np.mean(np.diff(part) ** 2) / 2 if len(part) > 1 else 0.0 for part in (first, last)]
     means = np.convolve(y, np.ones(size) / size, "valid")
     low = int(means.argmin())
     return Course(
-        start=float(first.mean()),
+        start=float(y[0]),
         end=float(last.mean()),
-        noise=float(np.sqrt(scatter[0] / len(first) + scatter[1] / size)),
+        noise=float(np.sqrt(scatter[0] + scatter[1] / size)),
         lowest=float(means[low]),
         lowest_step=int(steps[low + size - 1]),
         n_steps=n,

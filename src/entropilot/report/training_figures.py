@@ -1,7 +1,7 @@
 """Curves of a comparison of recipes: one line a recipe, a band over seeds, labels at the ends.
 
-Colours are classes ``own c0`` .. ``own c6``, one a recipe throughout the page; from the eighth recipe
-on they come again, dashed.
+Colours are classes ``own c0`` .. ``own c6``, one a recipe throughout the page; from the eighth
+recipe on they come again, dashed.
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def curve_picture(comparison: Comparison, name: str, title: str, unit: str) -> M
     plot = Plot((0.0, max(last, 1.0)), (low, high), HEIGHT, 42.0, margin(b[0] for b in bands))
     parts = [y_axis(plot, unit, writer((low, high))), steps_axis(plot)]
     for _, kind, band in bands:
-        parts.append(plot.band(list(zip(band.x, band.low, band.high, strict=True)), f"seeds {kind}"))
+        parts.append(
+            plot.band(list(zip(band.x, band.low, band.high, strict=True)), f"seeds {kind}")
+        )
     for _, kind, band in bands:
         parts.append(plot.line(list(zip(band.x, band.mean, strict=True)), kind))
         if len(band.x) == 1:
@@ -197,9 +199,9 @@ def nice(low: float, high: float) -> tuple[float, float]:
     """
     if 0 < low < 0.4 * high:
         low = 0.0
-    if not high > low:
+    if not high - low > 1e-8 * max(1.0, abs(low)):  # flat but for rounding
         half = max(0.5, 0.1 * abs(low)) if abs(low) > 0.5 else 0.5
-        low, high = (0.0, 1.0) if low == 0 else (low - half, high + half)
+        low, high = (0.0, 1.0) if 0 <= low < 1e-8 else (low - half, high + half)
     found = ticks(low, high, 4)
     step = found[1] - found[0] if len(found) > 1 else high - low
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step

@@ -6,8 +6,8 @@ Keys of the JSON are stable within one ``schema`` number; new ones may be added.
     schema      "entropilot/training/1"
     task, model, baseline, seeds, settings
     verdict     list of {kind, label, text}
-    recipes     list of {label, recipe, objective, knobs, seeds, nature, entropy, entropy_ends, reward,
-                length, truncated, outcomes, support, dead, dead_tokens, n_tokens, seconds,
+    recipes     list of {label, recipe, objective, knobs, seeds, nature, entropy, entropy_ends,
+                reward, length, truncated, outcomes, support, dead, dead_tokens, n_tokens, seconds,
                 tokens_per_second, stopped, crossing_k, pass_at_k}
     entropy     {start, end, noise, lowest, lowest_step, n_steps}, as reward, length, truncated
     outcomes    {pass_1, reach, distinct, answer_entropy}: {before, after, change, against, by_seed}

@@ -232,7 +232,8 @@ def _outcomes(arms: Sequence[Arm], baseline: Sequence[Arm]) -> dict[str, Outcome
             columns.append(np.mean(gaps, axis=0))
         made = intervals(np.stack(columns, axis=1))
         by_seed = tuple(float(gap.mean()) for gap in gaps)
-        found[name] = Outcome(*made[:3], made[3] if gaps else None, by_seed)
+        against = made[3] if gaps else None
+        found[name] = Outcome(made[0], made[1], made[2], against, by_seed)
     return found
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from entropilot.diagnosis.assessment import Interval
 from entropilot.information import PassCurve, crossing_k
 from entropilot.policy.training.results import Arm, Comparison
-from entropilot.report.svg import WIDTH, Plot, element, picture, text, whisker, x_axis, y_axis
+from entropilot.report.svg import WIDTH, Plot, element, picture, text, x_axis, y_axis
 from entropilot.report.training_figures import (
     Label,
     colour,
@@ -73,7 +73,7 @@ def reaches(comparison: Comparison) -> list[Reach]:
 
 
 def reach_picture(found: Sequence[Reach]) -> Markup:
-    """pass@k after training, all recipes, and before it; the intervals are in the single pictures."""
+    """pass@k after training, all recipes, and before it; single pictures have the intervals."""
     known = [reach for reach in found if reach.ks]
     if not known or len(known[0].ks) < 2:
         return Markup("")
@@ -113,9 +113,7 @@ def recipe_reach_picture(reach: Reach, beside: Sequence[Reach]) -> Markup:
         late = x > WIDTH / 2
         note = f"k = {reach.crossing:.1f}"
         parts.append(
-            text(
-                note, x - 5 if late else x + 5, plot.top + 9, "note halo", "end" if late else None
-            )
+            text(note, x - 5 if late else x + 5, plot.top + 9, "note halo", "end" if late else None)
         )
     names = [
         Label("before", reach.before[-1].value, "before"),
@@ -174,9 +172,10 @@ def support_picture(recipes: Sequence[RecipeNumbers]) -> Markup:
     if not rows:
         return Markup("")
     short = short_names([recipe.label for recipe in recipes])
-    most = max(max(s.lost.high, s.found.high, s.by_chance) for _, _, s in rows)
-    most = nice(0.0, max(most, 1.0))[1]
-    plot = _rows_plot([short[r.label] for r, _, _ in rows], (-most, most))
+    lost = max([1.0, *(max(s.lost.high, s.by_chance) for _, _, s in rows)])
+    found = max([1.0, *(max(s.found.high, s.by_chance) for _, _, s in rows)])
+    ends = (-nice(0.0, lost)[1], nice(0.0, found)[1])
+    plot = _rows_plot([short[r.label] for r, _, _ in rows], ends)
     zero = plot.x(0.0)
     parts = [_rows_axis(plot, "problems lost, and found", magnitude=True)]
     for row, (recipe, kind, support) in enumerate(rows):
@@ -190,9 +189,7 @@ def support_picture(recipes: Sequence[RecipeNumbers]) -> Markup:
             low, high = plot.x(sign * value.low), plot.x(sign * value.high)
             parts.append(element("line", class_="whisker", x1=low, x2=high, y1=y, y2=y))
             chance = plot.x(sign * support.by_chance)
-            parts.append(
-                element("line", class_="cut", x1=chance, x2=chance, y1=y - 9, y2=y + 9)
-            )
+            parts.append(element("line", class_="cut", x1=chance, x2=chance, y1=y - 9, y2=y + 9))
     parts.append(element("line", class_="grid base", x1=zero, x2=zero, y1=plot.top, y2=_base(plot)))
     said = "; ".join(
         f"{short[r.label]}: lost {s.lost.value:.1f}, found {s.found.value:.1f}" for r, _, s in rows
@@ -235,7 +232,7 @@ def _rows_plot(names: Sequence[str], ends: tuple[float, float]) -> Plot:
 
 
 def _rows_axis(plot: Plot, unit: str, *, magnitude: bool = False) -> Markup:
-    low, high = plot.x_range
+    high = plot.x_range[1]
     digits = 0 if high >= 4 else 1 if high >= 0.5 else 2
 
     def write(value: float) -> str:

@@ -56,7 +56,7 @@ class ArmProgress:
 
 @dataclass
 class TrainingTable:
-    """A row an arm: step, reward, pass@1 of the latest evaluation, entropy, length, rate, time left.
+    """A row an arm: step, reward, latest pass@1, entropy, length, rate, time left.
 
     Args:
         steps: of every arm.

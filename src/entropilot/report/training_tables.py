@@ -97,9 +97,7 @@ def objective_cards(recipes: Sequence[RecipeNumbers]) -> list[ObjectiveCard]:
             )
             for knob in known.knobs
         ]
-        cards.append(
-            ObjectiveCard(recipe.label, recipe.objective, known.title, known.what, knobs)
-        )
+        cards.append(ObjectiveCard(recipe.label, recipe.objective, known.title, known.what, knobs))
     return cards
 
 

@@ -88,9 +88,9 @@ def nature(recipe: RecipeNumbers) -> Nature:
 
     "collapsed": a tenth of its start or less is left, or less than half with nothing bought;
     "spent": less than half is left, and accuracy was bought with diversity; "healthy": it fell and
-    accuracy or reward rose; "worse": accuracy or reward fell; "exploded": it rose and accuracy or reward fell; "exploded with
-    truncation": it rose and so did the share of answers cut off; "rose", "flat": none of these;
-    "short": too few steps to say.
+    accuracy or reward rose; "worse": accuracy or reward fell; "exploded": entropy rose and they
+    fell; "exploded with truncation": it rose and so did the share of answers cut off; "rose",
+    "flat": none of these; "short": too few steps to say.
     """
     entropy = recipe.entropy
     if not entropy.is_known or math.isnan(entropy.ratio):
@@ -235,7 +235,27 @@ def _controls(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[Fin
         parts.append(f"{joined(dear)} held {it} at a cost in pass@1")
     said = "; ".join(parts) if held else f"No recipe held entropy above {plain.label}'s"
     found = [Finding("control", "", f"{said}.")]
+    found += [Finding("control", "", text) for text in _more(plain, others)]
     return found + [Finding("control", r.label, _beside(r, plain)) for r in others]
+
+
+def _more(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[str]:
+    """Which recipes kept more different right answers, and solve more problems in n answers."""
+    said = []
+    for key, name, digits in (
+        ("distinct", "more different right answers", 1),
+        ("reach", f"a higher pass@{plain.n}", 3),
+    ):
+        if key == "reach" and plain.n == 1:
+            continue
+        parts = [
+            f"{r.label} ({found.against.value:+.{digits}f})"
+            for r in others
+            if (found := r.outcomes.get(key)) and found.against and found.against.low > 0
+        ]
+        if parts:
+            said.append(f"{name} under {joined(parts)}")
+    return [f"Against {plain.label}, there were {' and '.join(said)}."] if said else []
 
 
 def _beside(recipe: RecipeNumbers, plain: RecipeNumbers) -> str:

@@ -78,8 +78,7 @@ def arm(
 
         h = entropy[0] * (entropy[1] / entropy[0]) ** share * float(np.exp(noise.normal(0, 0.04)))
         slope = (entropy[1] - entropy[0]) * 3.5 / n_steps * (1 - share)
-        dead = [wobbled(wrong, 0.0 if 1.0 in wrong else 0.02) for _ in range(1)]
-        dead.append(wobbled(right, 0.0 if 1.0 in right else 0.02))
+        dead = [wobbled(ends, 0.0 if 1.0 in ends else 0.02) for ends in (wrong, right)]
         row = {
             "step": step,
             "reward": wobbled(reward, 0.03),
@@ -114,8 +113,7 @@ def arm(
 
 def answer(rng: np.random.Generator, scale: float, correct: bool) -> dict[str, Any]:
     """A worked addition, token by token."""
-    tokens = list("48+37=") + ["8", "+", "7", "=", "1", "5", ";", "4", "+", "3", "+", "1", "=8"]
-    tokens += ["\n", "#", "85" if correct else "<b>84</b>", "."]
+    tokens = [*"48+37=8+7=15;4+3+1", "=8", "\n", "#", "85" if correct else "<b>84</b>", "."]
     entropy = rng.gamma(0.5, scale, len(tokens))
     return {"tokens": tokens, "entropy": entropy.tolist(), "correct": correct}
 
