@@ -25,7 +25,7 @@ from entropilot.report.training_examples import example_problems
 from entropilot.report.training_figures import colour, curve_picture, short_names
 from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
 from entropilot.report.training_tables import covariance_table, objective_cards, settings_table
-from entropilot.report.training_verdict import difference, findings
+from entropilot.report.training_verdict import findings
 from entropilot.report.visible import prose, visible
 
 #: Metric, title and unit of the pictures of curves, in their order.
@@ -174,7 +174,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(difference=difference, zip=zip)
     environment.filters.update(
         count=wording.count,
         percent=wording.percent,

@@ -25,10 +25,11 @@ from entropilot.policy.training.results import Comparison
 from entropilot.report.json import finite
 from entropilot.report.markdown import escaped, own_sentence, table
 from entropilot.report.training_entropy import LawRow, law_rows
+from entropilot.report.training_nature import nature
 from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
 from entropilot.report.training_outcomes import Reach, reaches
 from entropilot.report.training_tables import summary_table
-from entropilot.report.training_verdict import findings, nature
+from entropilot.report.training_verdict import findings
 from entropilot.report.wording import count, percent
 
 SCHEMA: Final = "entropilot/training/1"

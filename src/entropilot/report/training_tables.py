@@ -10,7 +10,7 @@ import numpy as np
 from entropilot.policy.training.results import Comparison
 from entropilot.report.training_courses import window
 from entropilot.report.training_numbers import RecipeNumbers, mean_curve
-from entropilot.report.training_verdict import difference
+from entropilot.report.training_words import difference
 from entropilot.report.wording import ABSENT, decimal
 
 TOP: Final = "covariance/top_"

@@ -7,35 +7,19 @@ the length limit is no exploration.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from entropilot.diagnosis.assessment import Interval
 from entropilot.policy.training.results import Comparison
 from entropilot.report.training_courses import DeadStretch
+from entropilot.report.training_nature import nature
 from entropilot.report.training_numbers import Outcome, RecipeNumbers, recipe_numbers
-from entropilot.report.wording import count, known, percent, plural
+from entropilot.report.training_words import difference, is_apart, joined, signed, times
+from entropilot.report.wording import count, percent, plural
 
-GONE: Final = 0.1  # of its own start: nothing is left to explore with, whatever it bought
-HALVED: Final = 0.5  # of its own start: a collapse where it bought nothing
-EXPLODED: Final = 1.3  # of its own start
 HELD: Final = 1.25  # times the baseline's entropy at the end, for every seed
-CUT: Final = 0.1  # more answers stopped by the length limit than at the start
-NARROWED: Final = 0.75  # of the different right answers at the start
 
 Kind = Literal["baseline", "trouble", "control", "support", "caveat"]
-Nature = Literal[
-    "collapsed",
-    "spent",
-    "healthy",
-    "flat",
-    "worse",
-    "rose",
-    "exploded",
-    "exploded with truncation",
-    "short",
-]
 
 
 class Finding(NamedTuple):
@@ -83,31 +67,6 @@ def findings(recipes: Sequence[RecipeNumbers]) -> list[Finding]:
     return said + _caveats(recipes)
 
 
-def nature(recipe: RecipeNumbers) -> Nature:
-    """What became of the entropy under a recipe, read with reward, diversity and truncation.
-
-    "collapsed": a tenth of its start or less is left, or less than half with nothing bought;
-    "spent": less than half is left, and accuracy was bought with diversity; "healthy": it fell and
-    accuracy or reward rose; "worse": accuracy or reward fell; "exploded": entropy rose and they
-    fell; "exploded with truncation": it rose and so did the share of answers cut off; "rose",
-    "flat": none of these; "short": too few steps to say.
-    """
-    entropy = recipe.entropy
-    if not entropy.is_known or math.isnan(entropy.ratio):
-        return "short"
-    if entropy.ratio > EXPLODED and entropy.rose:
-        if recipe.truncated.end - recipe.truncated.start > CUT:
-            return "exploded with truncation"
-        return "exploded" if _is_worse(recipe) else "rose"
-    if entropy.ratio <= GONE or (entropy.ratio < HALVED and not _is_better(recipe)):
-        return "collapsed"
-    if entropy.ratio < HALVED and _is_narrower(recipe):
-        return "spent"
-    if _is_better(recipe):
-        return "healthy"
-    return "worse" if _is_worse(recipe) else "flat"
-
-
 def troubles(recipe: RecipeNumbers) -> list[str]:
     """What went wrong with a recipe, each with its evidence and what to do."""
     said = []
@@ -136,48 +95,12 @@ def troubles(recipe: RecipeNumbers) -> list[str]:
     return said + ([_dead(recipe.label, recipe.dead)] if recipe.dead else [])
 
 
-def difference(found: Interval | None, digits: int = 3) -> str:
-    """A difference with its interval, or that none was seen.
-
-    Examples:
-        >>> difference(Interval(0.02, -0.01, 0.05)), difference(Interval(-0.04, -0.06, -0.02))
-        ('no difference seen (+0.020 [-0.010, +0.050])', '-0.040 [-0.060, -0.020]')
-    """
-    if found is None or not known(found.value):
-        return "not comparable"
-    shown = signed(found, digits)
-    return shown if is_apart(found) else f"no difference seen ({shown})"
-
-
-def signed(found: Interval, digits: int = 3) -> str:
-    """A difference with its interval, signs included.
-
-    Examples:
-        >>> signed(Interval(0.02, -0.01, 0.05))
-        '+0.020 [-0.010, +0.050]'
-    """
-    value, low, high = (
-        f"{round(x, digits) + 0.0:+.{digits}f}" for x in (found.value, found.low, found.high)
-    )
-    return f"{value} [{low}, {high}]"
-
-
-def is_apart(found: Interval | None) -> bool:
-    """Whether a difference is there and its interval leaves 0 out.
-
-    Examples:
-        >>> is_apart(Interval(0.02, -0.01, 0.05)), is_apart(Interval(0.02, 0.01, 0.05))
-        (False, True)
-    """
-    return found is not None and (found.low > 0 or found.high < 0)
-
-
 def _baseline(plain: RecipeNumbers) -> str:
     entropy = plain.entropy
     kind = nature(plain)
     if kind == "short":
         return f"{plain.label} was not trained long enough to say anything of its entropy."
-    change = f"{entropy.start:.3f} to {entropy.end:.3f} nats, {_times(entropy.ratio)} its start"
+    change = f"{entropy.start:.3f} to {entropy.end:.3f} nats, {times(entropy.ratio)} its start"
     said = {
         "collapsed": f"Entropy collapsed under {plain.label}: {change}",
         "spent": f"{plain.label} spent its entropy: {change}",
@@ -267,7 +190,7 @@ def _beside(recipe: RecipeNumbers, plain: RecipeNumbers) -> str:
     ratio = own / rival if rival > 0 else float("nan")
     low, high = f"{min(ends):.3f}", f"{max(ends):.3f}"
     seeds = f", {low} to {high} over seeds" if low != high else ""
-    start = f"{recipe.label} ended at {own:.3f} nats{seeds} ({_times(ratio)} {plain.label}'s)"
+    start = f"{recipe.label} ended at {own:.3f} nats{seeds} ({times(ratio)} {plain.label}'s)"
     parts = []
     for key, name in (
         ("pass_1", "pass@1"),
@@ -379,48 +302,8 @@ def _costs(recipe: RecipeNumbers) -> bool:
     return found is not None and found.against is not None and found.against.high < 0
 
 
-def _is_better(recipe: RecipeNumbers) -> bool:
-    """Whether accuracy on the fixed problems rose, or, where it is not known, the reward."""
-    found = recipe.outcomes.get("pass_1")
-    return recipe.reward.rose if found is None else found.change.low > 0
-
-
-def _is_worse(recipe: RecipeNumbers) -> bool:
-    found = recipe.outcomes.get("pass_1")
-    return recipe.reward.fell or (found is not None and found.change.high < 0)
-
-
 def _fallen(recipe: RecipeNumbers) -> str:
     found = recipe.outcomes.get("pass_1")
     if found is not None and found.change.high < 0:
         return f"pass@1 changed by {difference(found.change)}"
     return f"its reward fell from {recipe.reward.start:.2f} to {recipe.reward.end:.2f}"
-
-
-def _is_narrower(recipe: RecipeNumbers) -> bool:
-    distinct, reach = recipe.outcomes.get("distinct"), recipe.outcomes.get("reach")
-    fewer = distinct is not None and distinct.change.high < 0
-    fewer = fewer and distinct.after.value < NARROWED * distinct.before.value  # type: ignore[union-attr]
-    return fewer or (reach is not None and reach.change.high < 0)
-
-
-def _times(ratio: float) -> str:
-    """A ratio with as many digits as it needs.
-
-    Examples:
-        >>> _times(0.0182), _times(0.55), _times(4.21)
-        ('0.02 x', '0.55 x', '4.2 x')
-    """
-    if math.isnan(ratio):
-        return "an unknown multiple of"
-    return f"{ratio:.2f} x" if ratio < 2 else f"{ratio:.1f} x"
-
-
-def joined(parts: Sequence[str]) -> str:
-    """A list in words.
-
-    Examples:
-        >>> joined(["a"]), joined(["a", "b", "c"])
-        ('a', 'a, b and c')
-    """
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -12,8 +12,9 @@ import pytest
 
 from entropilot.policy.training.results import Arm, Comparison
 from entropilot.report.training_courses import course, dead_stretch
+from entropilot.report.training_nature import nature
 from entropilot.report.training_numbers import recipe_numbers
-from entropilot.report.training_verdict import findings, nature, verdict_sentences
+from entropilot.report.training_verdict import findings, verdict_sentences
 
 MakeArm = Callable[..., Arm]
 Compare = Callable[..., Comparison]
