@@ -17,6 +17,7 @@ _MODULES: Final[dict[str, str]] = {
     "diversity-precision": "entropilot.studies.shaped_pretraining",
     "entropy-dynamics": "entropilot.studies.entropy_dynamics",
     "invisible-leash": "entropilot.studies.invisible_leash",
+    "oreo": "entropilot.studies.offline_reasoning",
     "passuntil": "entropilot.studies.passuntil",
     "pear": "entropilot.studies.phase_reward",
     "reasoning-utility": "entropilot.studies.reasoning_utility",
