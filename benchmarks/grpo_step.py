@@ -58,6 +58,7 @@ class Steps(NamedTuple):
 
     @property
     def rate(self) -> float:
+        """Median tokens a second."""
         return statistics.median(n / s for n, s in zip(self.tokens, self.seconds, strict=True))
 
 
@@ -282,8 +283,8 @@ def main() -> None:
                 print(
                     f"cap {cap:3d} {kind:8s} {name:30s} {statistics.median(found.seconds):6.2f} s "
                     f"{statistics.median(found.tokens):6.0f} tokens {found.rate:6.0f} tokens/s, "
-                    f"{found.rate / base:4.2f} x the first, {bound / found.rate:4.2f} x the bound's "
-                    f"time, log-prob gap {found.gap:.1e}",
+                    f"{found.rate / base:4.2f} x the first, {bound / found.rate:4.2f} x the "
+                    f"bound's time, log-prob gap {found.gap:.1e}",
                     flush=True,
                 )
 

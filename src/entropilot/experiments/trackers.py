@@ -97,8 +97,7 @@ def _wandb(config: ExperimentConfig, label: str, seed: int, folder: Path) -> Ite
 def _mlflow(config: ExperimentConfig, label: str, seed: int) -> Iterator[Listener]:
     mlflow: Any = require("mlflow", extra="log", purpose="logging to MLflow")
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        store = (config.folder / "mlflow.db").absolute()
-        mlflow.set_tracking_uri(f"sqlite:///{store}")
+        mlflow.set_tracking_uri((config.folder / "mlruns").absolute().as_uri())
     mlflow.set_experiment(config.log.project)
     client = mlflow.MlflowClient()
     experiment = mlflow.get_experiment_by_name(config.log.project).experiment_id
