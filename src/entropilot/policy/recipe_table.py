@@ -10,6 +10,10 @@ from entropilot.policy.advantages import group_normalised, leave_one_out, whiten
 from entropilot.policy.aggregation import Aggregation
 from entropilot.policy.covariance_clip import clip_cov
 from entropilot.policy.covariance_penalty import kl_cov
+from entropilot.policy.discriminator import clip_b, clip_v
+from entropilot.policy.entropy_bonus import adaptive_entropy_bonus, entropy_bonus
+from entropilot.policy.entropy_change_weights import entropy_change_weights
+from entropilot.policy.forking_tokens import forking_tokens
 from entropilot.policy.objective import Objective
 from entropilot.policy.phase_entropy_reward import phase_entropy_reward
 from entropilot.policy.recipes import Knob, Recipe
@@ -82,6 +86,35 @@ def _spae(values: Values) -> Objective:
 
 def _reinforce(values: Values) -> Objective:
     return Objective(advantages=(group_normalised("none"), whitened()), surrogate=_clip(values))
+
+
+def _clip_b(values: Values) -> Objective:
+    return Objective(masks=(clip_b(values["mu"], values["mu_pos"]),), surrogate=_clip(values))
+
+
+def _clip_v(values: Values) -> Objective:
+    term = clip_v(values["mu"], values["mu_pos"], values["max_frac"])
+    return Objective(masks=(term,), surrogate=_clip(values))
+
+
+def _steer(values: Values) -> Objective:
+    term = entropy_change_weights(
+        values["w_min"], values["w_max"], values["mapping"], values["estimator"]
+    )
+    return Objective(weights=(term,), surrogate=clipped_ratio(0.2, 0.28, 10.0))
+
+
+def _forking(values: Values) -> Objective:
+    return Objective(weights=(forking_tokens(values["share"]),), surrogate=_clip(values))
+
+
+def _bonus(values: Values) -> Objective:
+    return Objective(surrogate=_clip(values), regularisers=(entropy_bonus(values["coef"]),))
+
+
+def _adaptive(values: Values) -> Objective:
+    term = adaptive_entropy_bonus(values["target"], values["start"], values["step"])
+    return Objective(surrogate=_clip(values), regularisers=(term,))
 
 
 _ALL: Final = (
@@ -213,6 +246,95 @@ _ALL: Final = (
             Knob("anchor", None, "entropy to hold; none takes the first", 0, optional=True),
         ),
         _siren,
+    ),
+    Recipe(
+        "entropy-bonus",
+        "plain entropy bonus",
+        "Subtracts the mean entropy of all tokens from the loss.",
+        "small vocabularies, or as the baseline of every other control",
+        "in a large vocabulary it spends itself on the tail, then explodes",
+        "1602.01783",
+        (_LOW, _HIGH, Knob("coef", 0.01, "weight of the bonus; more raises entropy", 0, 1e6)),
+        _bonus,
+    ),
+    Recipe(
+        "adaptive-bonus",
+        "entropy bonus with a target",
+        "TRL's rule: the coefficient rises while the entropy is at or below the target.",
+        "when one coefficient is too little early and too much late",
+        "nothing while the entropy is above the target",
+        "2505.22312",
+        (
+            _LOW,
+            _HIGH,
+            Knob("target", 0.2, "entropy to hold, nats; choose it by the run's own start", 1e-9),
+            Knob("start", 0.0, "first coefficient", 0, 1),
+            Knob("step", 0.005, "change of the coefficient an update", 0, 1),
+        ),
+        _adaptive,
+    ),
+    Recipe(
+        "clip-b",
+        "drop punished tokens far below the batch's level",
+        "Tokens with a negative advantage whose entropy discriminator lies mu deviations below the "
+        "batch mean leave the loss; with mu_pos, rewarded ones far above too.",
+        "long vocabularies, where rare tokens that are punished drag the entropy down",
+        "one-sided, on small vocabularies: it may drop no token; see clip-b/frac_clipped",
+        "entropy-dynamics",
+        (
+            _LOW,
+            _HIGH,
+            Knob("mu", 2.5, "deviations below the mean; more drops fewer", 0, 1e6),
+            Knob("mu_pos", None, "the same for rewarded tokens", 0, 1e6, optional=True),
+        ),
+        _clip_b,
+    ),
+    Recipe(
+        "clip-v",
+        "drop punished tokens far below their vocabulary's level",
+        "As clip-b, against the mean over the vocabulary of each token's own distribution.",
+        "as clip-b, where positions differ much in entropy",
+        "max_frac of a small batch is less than a token; one is dropped all the same",
+        "entropy-dynamics",
+        (
+            _LOW,
+            _HIGH,
+            Knob("mu", 8.5, "deviations below the mean; more drops fewer", 0, 1e6),
+            Knob("mu_pos", None, "the same for rewarded tokens", 0, 1e6, optional=True),
+            Knob("max_frac", 1e-4, "largest share of all tokens to drop", 1e-12, 1),
+        ),
+        _clip_v,
+    ),
+    Recipe(
+        "steer",
+        "damp the tokens that change the entropy most",
+        "Weights between w_min and 1 on the per-token loss, least where the estimated change of "
+        "the entropy is largest; clip 0.2 and 0.28, dual clip 10.",
+        "a gentle brake on collapse that keeps every token",
+        "one outlier that sets the scale leaves all other weights at 1; see steer/below_095",
+        "steer",
+        (
+            Knob("w_min", 0.8, "least weight; lower brakes more, 1 is plain", 1e-6, 1),
+            Knob("w_max", 1.0, "greatest weight; above 1 for the linear mapping only", 1e-6, 100),
+            Knob("mapping", "exp", "from change to weight", choices=("exp", "linear", "clip")),
+            Knob(
+                "estimator",
+                "reference",
+                "of the change: the released code's, its square form, or exact",
+                choices=("reference", "squared", "exact"),
+            ),
+        ),
+        _steer,
+    ),
+    Recipe(
+        "forking",
+        "learn on forking tokens only",
+        "Only the share of tokens with the highest entropy has a gradient.",
+        "long reasoning, where most tokens are foregone",
+        "share 1; on short answers it may drop what teaches most",
+        "2506.01939",
+        (_LOW, _HIGH, Knob("share", 0.2, "share of all tokens that learn", 1e-6, 1)),
+        _forking,
     ),
     Recipe(
         "pear",

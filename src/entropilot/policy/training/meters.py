@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from entropilot.information import masked_mean
+from entropilot.policy.covariance import covariance_summary, token_covariance
+from entropilot.policy.discriminator import predict_entropy_step
 from entropilot.policy.objective import Prepared
 from entropilot.policy.statistics import PolicyStatistics
+from entropilot.policy.surrogates import log_ratio
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,40 @@ def sampler_gap_meter() -> Meter:
         return {"logprob_gap": float(gap.sum() / mask.sum())}
 
     return Meter("sampler-gap", frozenset({"logprob"}), measure)
+
+
+def entropy_change_meter() -> Meter:
+    """First-order change of the mean entropy in each update; see ``predict_entropy_step``.
+
+    It is averaged over the updates of a step. It takes every distribution by itself and a step of
+    plain gradient descent: compare its sign and its shape with the measured entropy, not its size.
+    """
+
+    def measure(prepared: Prepared, now: PolicyStatistics, rate: float) -> dict[str, float]:
+        mask = prepared.rollouts.mask
+        ratio = log_ratio(now.logprob, prepared.rollouts.old_logprob, mask).exp()
+        _, mean = predict_entropy_step(
+            now.logprob,
+            now.get("entropy"),
+            now.vocab_mean,
+            prepared.advantages,
+            ratio,
+            mask,
+            learning_rate=rate,
+        )
+        return {"predicted_entropy_change": float(mean)}
+
+    needs = frozenset({"logprob", "entropy", "sum_p2", "sum_p2_logp"})
+    return Meter("entropy-change", needs, measure, every_update=True)
+
+
+def covariance_table_meter(tops: tuple[float, ...] = (0.002, 0.02, 0.2, 0.5, 1.0)) -> Meter:
+    """Mean covariance of the tokens with the largest, by their share of all tokens."""
+
+    def measure(prepared: Prepared, now: PolicyStatistics, _rate: float) -> dict[str, float]:
+        mask = prepared.rollouts.mask
+        found = token_covariance(now.logprob, prepared.advantages, mask)
+        rows = covariance_summary(found, mask, tops)
+        return {f"covariance/top_{row.fraction:g}": row.mean for row in rows}
+
+    return Meter("covariance-table", frozenset({"logprob"}), measure)

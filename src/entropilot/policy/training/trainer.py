@@ -36,7 +36,13 @@ from entropilot.policy.training.checkpoints import (
 )
 from entropilot.policy.training.evaluation import evaluate, seeded, stream_seed
 from entropilot.policy.training.measuring import measure
-from entropilot.policy.training.meters import Meter, covariance_meter, sampler_gap_meter
+from entropilot.policy.training.meters import (
+    Meter,
+    covariance_meter,
+    covariance_table_meter,
+    entropy_change_meter,
+    sampler_gap_meter,
+)
 from entropilot.policy.training.metrics_log import METRICS_NAME, append_metrics, keep_steps
 from entropilot.policy.training.settings import TrainSettings
 from entropilot.policy.training.updating import update
@@ -84,7 +90,12 @@ class Trainee:
     annotate: Annotate | None = None
     reference: PolicyModel | None = None
     meters: tuple[Meter, ...] = field(
-        default_factory=lambda: (covariance_meter(), sampler_gap_meter())
+        default_factory=lambda: (
+            covariance_meter(),
+            covariance_table_meter(),
+            sampler_gap_meter(),
+            entropy_change_meter(),
+        )
     )
     listeners: tuple[Listener, ...] = ()
     memory: Memory | None = None

@@ -1,0 +1,254 @@
+"""STEER: weights that damp the tokens that change the entropy most.
+
+Legend: B answers, T tokens. Nats. Weights are detached; the denominator of the loss stays.
+
+Source: Rethinking Entropy Interventions in RLVR: An Entropy Change Perspective (arXiv 2510.10150)
+and its released code, which is followed where they differ.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from entropilot.errors import ConfigurationError, InputError, unknown_name
+from entropilot.policy.rollouts import check_finite
+from entropilot.policy.term import Applied, State, Term, View
+
+Estimator = Literal["reference", "squared", "exact"]
+Mapping_ = Literal["exp", "linear", "clip"]
+ESTIMATORS: Final[tuple[Estimator, ...]] = get_args(Estimator)
+MAPPINGS: Final[tuple[Mapping_, ...]] = get_args(Mapping_)
+FLOOR: Final = 0.02  # of the scale: batches without effect are not stretched
+
+
+def entropy_change_score(
+    logprob: Tensor,
+    old_logprob: Tensor,
+    entropy: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    estimator: Estimator = "reference",
+    vocab_mean: Tensor | None = None,
+    eps_low: float = 0.2,
+    eps_high: float = 0.28,
+) -> Tensor:
+    """How strongly an update on each token lowers its entropy; the change is -learning rate x it.
+
+        reference:  (A / pi_old) pi (1 - pi) (log pi + H)        the released code
+        squared:    (A / pi_old) pi (1 - pi)^2 (log pi + H)      what its names suggest
+        exact:      A r I (S - N),  S = pi (H + log pi)          ours; see entropy dynamics
+
+    I is 0 where PPO's clip has stopped the token.
+
+    Args:
+        logprob: [B, T] nats, of the current policy.
+        old_logprob: [B, T] nats.
+        entropy: [B, T] nats, at the same temperature as the log-probs.
+        advantages: [B, T].
+        mask: [B, T] bool.
+        estimator: which form.
+        vocab_mean: [B, T] N, for "exact".
+        eps_low: of the clip, for "exact".
+        eps_high: of the clip, for "exact".
+
+    Returns:
+        [B, T], 0 off the mask and where the reference form is not finite.
+
+    Raises:
+        InputError: an entropy that counts is nan, or no token counts; "exact" without vocab_mean.
+        ConfigurationError: unknown estimator.
+
+    Examples:
+        >>> x = torch.tensor([[0.5]]).log()
+        >>> one = torch.ones(1, 1)
+        >>> entropy_change_score(x, x, -x, one, one.bool()).item()
+        0.0
+    """
+    if estimator not in ESTIMATORS:
+        raise ConfigurationError(unknown_name("estimator", estimator, ESTIMATORS))
+    if not bool(mask.any()):
+        raise InputError("no token counts, so there is nothing to weigh")
+    check_finite("entropy", entropy, mask)
+    logprob, old = (torch.where(mask, x.detach(), 0) for x in (logprob, old_logprob))
+    entropy = torch.where(mask, entropy.detach(), 0)
+    advantage = torch.where(mask, advantages, 0)
+    if estimator == "exact":
+        if vocab_mean is None:
+            raise InputError(
+                'the estimator "exact" needs vocab_mean = H sum p^2 + sum p^2 log p; measure '
+                "sum_p2 and sum_p2_logp with the log-probs"
+            )
+        ratio = (logprob - old).exp()
+        stopped = ((advantage > 0) & (ratio > 1 + eps_high)) | (
+            (advantage < 0) & (ratio < 1 - eps_low)
+        )
+        gap = logprob.exp() * (entropy + logprob) - torch.where(mask, vocab_mean.detach(), 0)
+        return torch.where(mask & ~stopped, advantage * ratio * gap, 0)
+    p = logprob.exp().clamp(1e-8, 1 - 1e-8)
+    p_old = old.exp().clamp(1e-8, 1.0)
+    spread = (1 - p) if estimator == "reference" else (1 - p) ** 2
+    score = advantage / p_old * p * spread * (p.log() + entropy)
+    return torch.where(mask & torch.isfinite(score), score, 0)
+
+
+def steer_weights(
+    score: Tensor,
+    mask: Tensor,
+    *,
+    mapping: Mapping_ = "exp",
+    w_min: float = 0.8,
+    w_max: float = 1.0,
+    floor: float = FLOOR,
+    scale_quantile: float = 1.0,
+) -> Tensor:
+    """Weights in [w_min, w_max]: the largest |score| of the batch gets the least.
+
+        u = |score|
+        exp:     w = exp(-k u), k = -ln(w_min) / max(max u, floor), clamped to [w_min, 1]
+        linear:  w = w_max - (u - min u) (w_max - w_min) / (max u - min u); the middle if all equal
+        clip:    w = min(1, c / u), at least w_min, with c the scale times w_min      [ours]
+
+    Args:
+        score: [B, T] from ``entropy_change_score``.
+        mask: [B, T] bool.
+        mapping: which form.
+        w_min: above 0; raising it to 1 switches "exp" off.
+        w_max: at least w_min; 1 for "exp".
+        floor: least scale of "exp".
+        scale_quantile: in (0, 1]; a quantile of u in place of the maximum, against one outlier.
+
+    Returns:
+        [B, T], 0 off the mask.
+
+    Raises:
+        ConfigurationError: a setting is out of range.
+        InputError: no token counts.
+
+    Examples:
+        >>> steer_weights(torch.tensor([[0.0, -1.0]]), torch.tensor([[True, True]])).tolist()
+        [[1.0, 0.800000011920929]]
+    """
+    _check(mapping, w_min, w_max, floor, scale_quantile)
+    if not bool(mask.any()):
+        raise InputError("no token counts, so there is nothing to weigh")
+    u = torch.where(mask, score.detach().abs(), 0)
+    values = u[mask]
+    high = values.max() if scale_quantile == 1 else values.quantile(scale_quantile)
+    if mapping == "linear":
+        low = values.min()
+        if float(high) <= float(low):
+            weight = torch.full_like(u, (w_min + w_max) / 2)
+        else:
+            share = ((u - low) / (high - low)).clamp(max=1)
+            weight = w_max - share * (w_max - w_min)
+    elif mapping == "clip":
+        weight = (high * w_min / u.clamp(min=1e-30)).clamp(w_min, 1.0)
+    else:
+        k = -math.log(w_min) / high.clamp(min=floor) if floor > 0 or float(high) > 0 else 0.0
+        weight = (-k * u).exp().clamp(w_min, 1.0)
+    return torch.where(mask, weight, 0)
+
+
+def entropy_change_weights(
+    w_min: float = 0.8,
+    w_max: float = 1.0,
+    mapping: Mapping_ = "exp",
+    estimator: Estimator = "reference",
+    *,
+    floor: float = FLOOR,
+    scale_quantile: float = 1.0,
+    token_weight_min: float | None = None,
+    token_weight_max: float | None = None,
+    linear: bool | None = None,
+) -> Term:
+    """Weight term of STEER; the names of the released settings are accepted too.
+
+    When this does nothing: ``w_min`` 1, or one outlier that sets the scale and leaves all other
+    weights at 1 (see ``steer/below_095``; lower ``scale_quantile``).
+
+    Args:
+        w_min: lambda_min; 0.8 in the released script, 0.7 in the paper's tables.
+        w_max: see ``steer_weights``.
+        mapping: see ``steer_weights``.
+        estimator: see ``entropy_change_score``.
+        floor: see ``steer_weights``.
+        scale_quantile: see ``steer_weights``.
+        token_weight_min: the code's name of w_min.
+        token_weight_max: the code's name of w_max.
+        linear: the code's name of mapping="linear".
+
+    Examples:
+        >>> entropy_change_weights(token_weight_min=0.7).settings["w_min"]
+        0.7
+    """
+    w_min = w_min if token_weight_min is None else token_weight_min
+    w_max = w_max if token_weight_max is None else token_weight_max
+    mapping = mapping if linear is None else ("linear" if linear else "exp")
+    _check(mapping, w_min, w_max, floor, scale_quantile)
+    if estimator not in ESTIMATORS:
+        raise ConfigurationError(unknown_name("estimator", estimator, ESTIMATORS))
+
+    def apply(view: View, state: State) -> Applied:
+        now, mask = view.policy.detached(), view.mask
+        if not bool(mask.any()):
+            return Applied(torch.zeros_like(view.advantages), state)
+        score = entropy_change_score(
+            now.logprob,
+            view.rollouts.old_logprob,
+            now.get("entropy"),
+            view.advantages,
+            mask,
+            estimator=estimator,
+            vocab_mean=now.vocab_mean if estimator == "exact" else None,
+        )
+        weight = steer_weights(
+            score,
+            mask,
+            mapping=mapping,
+            w_min=w_min,
+            w_max=w_max,
+            floor=floor,
+            scale_quantile=scale_quantile,
+        )
+        kept = weight[mask]
+        metrics = {
+            "steer/mean": kept.mean(),
+            "steer/min": kept.min(),
+            "steer/max": kept.max(),
+            "steer/std": kept.std(unbiased=False),
+            "steer/below_095": (kept < 0.95).to(kept.dtype).mean(),
+            "steer/predicted_change": -(score * weight)[mask].mean(),
+        }
+        return Applied(weight, state, metrics)
+
+    needs = {"logprob", "entropy"}
+    needs |= {"sum_p2", "sum_p2_logp"} if estimator == "exact" else set()
+    settings: dict[str, Any] = {
+        "w_min": w_min,
+        "w_max": w_max,
+        "mapping": mapping,
+        "estimator": estimator,
+    }
+    return Term("steer", apply, needs=frozenset(needs), settings=settings)
+
+
+def _check(mapping: str, w_min: float, w_max: float, floor: float, scale_quantile: float) -> None:
+    if mapping not in MAPPINGS:
+        raise ConfigurationError(unknown_name("mapping", mapping, MAPPINGS))
+    if not 0 < w_min <= w_max:
+        raise ConfigurationError(f"w_min is {w_min} and w_max {w_max}; expected 0 < w_min <= w_max")
+    if mapping in ("exp", "clip") and w_max != 1:
+        raise ConfigurationError(
+            f"w_max is {w_max}; the {'exponential' if mapping == 'exp' else 'clip'} mapping tops "
+            "out at 1. Use mapping='linear' for more"
+        )
+    if not floor >= 0 or not 0 < scale_quantile <= 1:
+        raise ConfigurationError(
+            f"floor is {floor} and scale_quantile {scale_quantile}; expected floor >= 0 and a "
+            "quantile in (0, 1]"
+        )

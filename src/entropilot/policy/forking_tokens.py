@@ -1,0 +1,67 @@
+"""Forking tokens: learn only where the policy hesitates, the top share of tokens by entropy.
+
+Legend: B answers, T tokens. Nats. Detached; the denominator of the loss stays.
+
+Source: Beyond the 80/20 Rule (arXiv 2506.01939); TRL's ``top_entropy_quantile``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from entropilot.errors import ConfigurationError
+from entropilot.information import masked_quantile
+from entropilot.policy.term import Applied, State, Term, View
+
+
+def forking_mask(entropy: Tensor, mask: Tensor, share: float = 0.2) -> Tensor:
+    """The tokens of the highest entropy: at or above the (1 - share) quantile of all that count.
+
+    Padding takes no part in the quantile, whatever it holds.
+
+    Args:
+        entropy: [B, T] nats.
+        mask: [B, T] bool.
+        share: in (0, 1]; 1 keeps all.
+
+    Returns:
+        [B, T] bool, False off the mask; all False where no token counts.
+
+    Raises:
+        ConfigurationError: share out of range.
+
+    Examples:
+        >>> forking_mask(torch.tensor([[0.1, 0.9, 9.0]]), torch.tensor([[True, True, False]]),
+        ...     0.5).tolist()
+        [[False, True, False]]
+    """
+    if not 0 < share <= 1:
+        raise ConfigurationError(f"share is {share}; it must be in (0, 1]")
+    if not bool(mask.any()):
+        return mask
+    known = torch.where(mask, entropy.detach(), 0)
+    least: Tensor = masked_quantile(known, mask, 1 - share)
+    return mask & (known >= least)
+
+
+def forking_tokens(share: float = 0.2) -> Term:
+    """Weight term: 1 on forking tokens, 0 on the others; see ``forking_mask``.
+
+    When this does nothing: ``share`` 1. With advantages of one sign on forking tokens it changes
+    the balance of right and wrong, not only the place.
+
+    Examples:
+        >>> forking_tokens().settings
+        {'share': 0.2}
+    """
+    if not 0 < share <= 1:
+        raise ConfigurationError(f"share is {share}; it must be in (0, 1]")
+
+    def apply(view: View, state: State) -> Applied:
+        kept = forking_mask(view.policy.get("entropy"), view.mask, share)
+        n = view.mask.sum().clamp(min=1)
+        weight = kept.to(view.advantages.dtype)
+        return Applied(weight, state, {"forking/selected_fraction": kept.sum() / n})
+
+    return Term("forking", apply, needs=frozenset({"entropy"}), settings={"share": share})
