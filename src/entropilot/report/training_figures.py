@@ -31,7 +31,7 @@ from entropilot.report.training_numbers import mean_curve
 N_COLOURS: Final = 7
 MOST_POINTS: Final = 80  # of a curve; longer ones are averaged
 LABEL_SIZE: Final = 14  # characters of a label at the end of a line
-CHARACTER: Final = 5.7  # width of one, in picture units, on the wide side
+CHARACTER: Final = 6.3  # width of one, in picture units, on the wide side
 LABEL_GAP: Final = 12.5  # between two labels
 HEIGHT: Final = 250.0
 
