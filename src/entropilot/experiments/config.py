@@ -41,6 +41,7 @@ class TaskSection(_Section):
     prompt_column: str | None = Field(default=None, min_length=1)
     answer_column: str | None = Field(default=None, min_length=1)
     template: str = Field(default="{prompt}", min_length=1)
+    chat: bool = False
     verifier: str = Field(default="number", min_length=1)
     time_limit: float = Field(default=5.0, gt=0, le=600)
 

@@ -69,6 +69,10 @@ def check_subject(config: ExperimentConfig) -> None:
             "can't be asked it. Set model.name to 'reasoner', or task.name to 'word-problems' or a "
             "file of problems (.jsonl)"
         )
+    if config.task.name.endswith(".jsonl"):
+        from entropilot.experiments.text_subjects import text_task
+
+        text_task(config).problems(1)  # a column that is missing is said before anything is loaded
     for section in config.recipes:
         task = TOKEN_TASKS.get(config.task.name)
         if find_recipe(section.name).probes and not hasattr(task, "step_end"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -93,12 +94,19 @@ def _wandb(config: ExperimentConfig, label: str, seed: int, folder: Path) -> Ite
         run.finish()
 
 
+def _mlflow_store(folder: Path) -> str:
+    """A store below the folder: a database, or plain files where mlflow-skinny can't keep one."""
+    if importlib.util.find_spec("sqlalchemy") is not None:
+        return f"sqlite:///{folder / 'mlflow.db'}"
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    return (folder / "mlruns").as_uri()
+
+
 @contextlib.contextmanager
 def _mlflow(config: ExperimentConfig, label: str, seed: int) -> Iterator[Listener]:
     mlflow: Any = require("mlflow", extra="log", purpose="logging to MLflow")
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        store = (config.folder / "mlflow.db").absolute()
-        mlflow.set_tracking_uri(f"sqlite:///{store}")
+        mlflow.set_tracking_uri(_mlflow_store(config.folder.absolute()))
     mlflow.set_experiment(config.log.project)
     client = mlflow.MlflowClient()
     experiment = mlflow.get_experiment_by_name(config.log.project).experiment_id
@@ -108,8 +116,9 @@ def _mlflow(config: ExperimentConfig, label: str, seed: int) -> Iterator[Listene
 
     def listen(row: Mapping[str, Any]) -> None:
         for name, value in numbers(row).items():
-            # names with @ are refused there
-            client.log_metric(run.info.run_id, name.replace("@", "_at_"), value, step=row["step"])
+            # @ is refused there, and a store of files takes a slash for a folder
+            plain = name.replace("@", "_at_").replace("/", ".")
+            client.log_metric(run.info.run_id, plain, value, step=row["step"])
 
     try:
         yield listen

@@ -10,7 +10,7 @@ Legend: B answers, P different prompts, T tokens of the longest answer, N answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from entropilot.models.causal_decoding import SHARED_TOKENS, cache_argument, com
 from entropilot.models.length_buckets import length_buckets
 
 #: What a pass through the network costs besides its tokens, in tokens.
-PER_PASS: Final = 128
+PER_PASS: Final = 64
 #: Prompts are shared where that leaves at most this share of the tokens.
 WORTH_SHARING: Final = 0.8
 
@@ -71,7 +71,48 @@ def answer_states(
         share = _pays(plan, n) and _is_plain(body)
     if share:
         return _shared(body, plan, tokens, n)
-    return _whole(body, prompts, tokens, n)
+    return states_in_buckets(
+        lambda padded: body(input_ids=padded, use_cache=False).last_hidden_state,
+        prompts,
+        tokens,
+        lengths,
+    )
+
+
+def states_in_buckets(
+    run: Callable[[Tensor], Tensor],
+    prompts: Sequence[Ids],
+    tokens: Tensor,
+    lengths: Tensor,
+    *,
+    per_pass: int = PER_PASS,
+) -> Tensor:
+    """Hidden states [N, D] that predict the tokens of answers, whatever the causal network.
+
+    Sequences of similar length go through it side by side, padded on the right, where causal
+    attention never looks: no mask, and positions that count from 0.
+
+    Args:
+        run: token ids [b, L] -> hidden states [b, L, D].
+        prompts: B lists of token ids, none empty.
+        tokens: [B, T] int64; any id after the end of an answer.
+        lengths: [B] int64 tokens of each answer, in [0, T].
+        per_pass: what a pass costs besides its tokens, in tokens.
+    """
+    n = lengths.cpu().numpy()
+    found = _Collected(n, tokens.device)
+    before = np.array([len(prompt) for prompt in prompts])
+    used = np.flatnonzero(n)
+    answers = tokens.tolist()
+    for group in length_buckets((before + n)[used], per_pass):
+        rows = used[group]
+        ids = [[*prompts[r], *answers[r][: n[r] - 1]] for r in rows.tolist()]
+        padded = _right_padded(ids, tokens.device)
+        first = np.arange(len(rows)) * padded.shape[1] + before[rows] - 1
+        found.add(
+            run(padded).flatten(0, 1), _runs(first, n[rows]), _runs(found.first[rows], n[rows])
+        )
+    return found.ordered()
 
 
 def _plan(prompts: Sequence[Ids]) -> _Plan:
@@ -134,22 +175,6 @@ def _runs(first: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.int64]:
     start = np.cumsum(n) - n
     runs: NDArray[np.int64] = np.repeat(first - start, n) + np.arange(n.sum())
     return runs
-
-
-def _whole(body: Any, prompts: Sequence[Ids], tokens: Tensor, n: NDArray[np.int64]) -> Tensor:
-    found = _Collected(n, tokens.device)
-    before = np.array([len(prompt) for prompt in prompts])
-    used = np.flatnonzero(n)
-    answers = tokens.tolist()
-    for group in length_buckets((before + n)[used], PER_PASS):
-        rows = used[group]
-        ids = [[*prompts[r], *answers[r][: n[r] - 1]] for r in rows.tolist()]
-        padded = _right_padded(ids, tokens.device)
-        states = body(input_ids=padded, use_cache=False).last_hidden_state
-        width = padded.shape[1]
-        first = np.arange(len(rows)) * width + before[rows] - 1
-        found.add(states.flatten(0, 1), _runs(first, n[rows]), _runs(found.first[rows], n[rows]))
-    return found.ordered()
 
 
 def _shared(body: Any, plan: _Plan, tokens: Tensor, n: NDArray[np.int64]) -> Tensor:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
+from entropilot.models.causal_states import states_in_buckets
 from entropilot.models.decoding import Decoder, TransformerDecoder
 from entropilot.models.transformer import SmallTransformer
 
@@ -58,6 +58,7 @@ class SmallPolicy(PolicyModel):
 
     Examples:
         >>> from entropilot.models.transformer import TransformerConfig
+        >>> import torch
         >>> policy = SmallPolicy(SmallTransformer.seeded(TransformerConfig(9), 0))
         >>> answer = torch.tensor([[4, 5, 0]])
         >>> policy.response_hidden([[1, 2]], answer, answer > 0).shape
@@ -89,12 +90,4 @@ class SmallPolicy(PolicyModel):
 
     def response_hidden(self, prompts: Prompts, tokens: Tensor, mask: Tensor) -> Tensor:
         """Hidden states at the answer tokens; see ``PolicyModel``."""
-        tokens = torch.where(mask, tokens, 0)
-        longest = max(map(len, prompts))
-        padding = torch.tensor([longest - len(prompt) for prompt in prompts])
-        padded = [[0] * n + list(p) for n, p in zip(padding.tolist(), prompts, strict=True)]
-        whole = torch.cat([torch.tensor(padded, device=tokens.device), tokens], 1)[:, :-1]
-        valid = None
-        if bool(padding.any()):
-            valid = torch.arange(whole.shape[1]) >= padding[:, None]
-        return self.model.hidden(whole, valid)[:, longest - 1 :][mask]
+        return states_in_buckets(self.model.hidden, prompts, tokens, mask.sum(1))

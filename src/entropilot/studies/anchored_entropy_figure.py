@@ -38,7 +38,7 @@ def draw(measurements: Sequence[Measurement]) -> Figure:
             smooth(m["arms"]["SIREN"]["curves"]["siren/selected_entropy"]) for m in measurements
         ]
     }
-    curves(panels[2], steps.tolist(), selected, title="selected entropy and its anchor, nats")
+    curves(panels[2], steps.tolist(), selected, title="selected entropy, nats; dashed: anchors")
     for m in measurements:
         anchor = m["arms"]["SIREN"]["curves"]["siren/anchor"][-1]
         panels[2].axhline(anchor, color="#D55E00", linewidth=1, linestyle="--")

@@ -45,7 +45,13 @@ def curves(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def outcome_bars(axes: Axes, measurements: Sequence[Measurement], name: str, title: str) -> None:
+def outcome_bars(
+    axes: Axes,
+    measurements: Sequence[Measurement],
+    name: str,
+    title: str,
+    shown: Sequence[str] | None = None,
+) -> None:
     """A dot a seed and a line at the mean of every arm's end; the start as a dashed line.
 
     Args:
@@ -53,8 +59,9 @@ def outcome_bars(axes: Axes, measurements: Sequence[Measurement], name: str, tit
         measurements: of ``measure_paths``, one a seed.
         name: as ``path_arms.end`` takes it.
         title: what is shown.
+        shown: names of the arms; None shows all.
     """
-    arms = list(measurements[0]["arms"])
+    arms = list(measurements[0]["arms"]) if shown is None else list(shown)
     for row, arm in enumerate(arms):
         values = ends(measurements, arm, name)
         axes.plot(values, [row] * len(values), "o", color=COLOURS[2], alpha=0.6, markersize=5)

@@ -69,7 +69,7 @@ def _draw_law(axes: Axes, measurements: Sequence[Measurement]) -> None:
         x = np.linspace(entropy.min(), entropy.max(), 50)
         axes.plot(x, law.predict(x), color=colour, linewidth=1.4)
         axes.plot(x, line.predict(x), color=colour, linewidth=1, linestyle=":")
-    axes.set_title("reward against entropy (GRPO): law, dotted line", fontsize=10)
+    axes.set_title("reward against entropy: law; dotted: line", fontsize=10)
     axes.set_xlabel("entropy, nats")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -48,7 +48,7 @@ def draw(measurements: Sequence[Measurement]) -> Figure:
     panels[2].legend(frameon=False, fontsize=8)
     for axes, name, title in (
         (panels[4], "pass@16", "pass@16: ring before, dot after RL"),
-        (panels[5], "distinct", "different right answers of 16: ring before, dot after RL"),
+        (panels[5], "distinct", "different right of 16: ring before, dot after RL"),
     ):
         for row, (arm, colour) in enumerate(zip(arms, COLOURS, strict=False)):
             before, after = starts(measurements, arm, name), ends(measurements, arm, name)
