@@ -15,13 +15,16 @@ import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError, unknown_name
+from entropilot.policy.covariance import from_alias, masked_quantile_of
 from entropilot.policy.rollouts import check_finite
+from entropilot.policy.surrogates import log_ratio
 from entropilot.policy.term import Applied, State, Term, View
 
 Estimator = Literal["reference", "squared", "exact"]
 Mapping_ = Literal["exp", "linear", "clip"]
 ESTIMATORS: Final[tuple[Estimator, ...]] = get_args(Estimator)
 MAPPINGS: Final[tuple[Mapping_, ...]] = get_args(Mapping_)
+LEAST: Final = 1e-8  # probabilities are clamped to [LEAST, 1 - LEAST], as in the released code
 FLOOR: Final = 0.02  # of the scale: batches without effect are not stretched
 
 
@@ -74,26 +77,28 @@ def entropy_change_score(
     if not bool(mask.any()):
         raise InputError("no token counts, so there is nothing to weigh")
     check_finite("entropy", entropy, mask)
-    logprob, old = (torch.where(mask, x.detach(), 0) for x in (logprob, old_logprob))
-    entropy = torch.where(mask, entropy.detach(), 0)
-    advantage = torch.where(mask, advantages, 0)
+    logprob, old, entropy = logprob.detach(), old_logprob.detach(), entropy.detach()
     if estimator == "exact":
         if vocab_mean is None:
             raise InputError(
                 'the estimator "exact" needs vocab_mean = H sum p^2 + sum p^2 log p; measure '
                 "sum_p2 and sum_p2_logp with the log-probs"
             )
-        ratio = (logprob - old).exp()
-        stopped = ((advantage > 0) & (ratio > 1 + eps_high)) | (
-            (advantage < 0) & (ratio < 1 - eps_low)
+        ratio = log_ratio(logprob, old, mask).exp()
+        stopped = ((advantages > 0) & (ratio > 1 + eps_high)) | (
+            (advantages < 0) & (ratio < 1 - eps_low)
         )
-        gap = logprob.exp() * (entropy + logprob) - torch.where(mask, vocab_mean.detach(), 0)
-        return torch.where(mask & ~stopped, advantage * ratio * gap, 0)
-    p = logprob.exp().clamp(1e-8, 1 - 1e-8)
-    p_old = old.exp().clamp(1e-8, 1.0)
-    spread = (1 - p) if estimator == "reference" else (1 - p) ** 2
-    score = advantage / p_old * p * spread * (p.log() + entropy)
-    return torch.where(mask & torch.isfinite(score), score, 0)
+        gap = logprob.exp() * (entropy + logprob) - vocab_mean.detach()
+        return torch.where(mask & ~stopped, advantages * ratio * gap, 0)
+    log_p = logprob.clamp(math.log(LEAST), math.log1p(-LEAST))
+    score = old.clamp(math.log(LEAST), 0.0).neg_().add_(log_p).exp_()  # pi / pi_old
+    rest = log_p.exp().neg_().add_(1)  # 1 - pi
+    score *= rest
+    if estimator == "squared":
+        score *= rest
+    score *= log_p.add_(entropy)
+    score *= advantages
+    return score.masked_fill_(~(mask & torch.isfinite(score)), 0)
 
 
 def steer_weights(
@@ -136,22 +141,25 @@ def steer_weights(
     _check(mapping, w_min, w_max, floor, scale_quantile)
     if not bool(mask.any()):
         raise InputError("no token counts, so there is nothing to weigh")
-    u = torch.where(mask, score.detach().abs(), 0)
-    values = u[mask]
-    high = values.max() if scale_quantile == 1 else values.quantile(scale_quantile)
+    off = ~mask
+    u = score.detach().abs().masked_fill_(off, 0)
+    high = u.max()
+    if scale_quantile < 1:
+        high = torch.full_like(high, masked_quantile_of(u, mask, scale_quantile))
     if mapping == "linear":
-        low = values.min()
+        low = u.masked_fill(off, torch.inf).min()
         if float(high) <= float(low):
             weight = torch.full_like(u, (w_min + w_max) / 2)
         else:
-            share = ((u - low) / (high - low)).clamp(max=1)
-            weight = w_max - share * (w_max - w_min)
+            weight = w_max - ((u - low) / (high - low)).clamp(max=1) * (w_max - w_min)
     elif mapping == "clip":
-        weight = (high * w_min / u.clamp(min=1e-30)).clamp(w_min, 1.0)
+        cap = high * w_min
+        weight = torch.where(u > cap, (cap / u).clamp(w_min, 1.0), 1.0)
     else:
-        k = -math.log(w_min) / high.clamp(min=floor) if floor > 0 or float(high) > 0 else 0.0
-        weight = (-k * u).exp().clamp(w_min, 1.0)
-    return torch.where(mask, weight, 0)
+        scale = max(float(high), floor)
+        k = -math.log(w_min) / scale if scale > 0 else 0.0
+        weight = u.mul_(-k).exp_().clamp_(w_min, 1.0)
+    return weight.masked_fill_(off, 0)
 
 
 def entropy_change_weights(
@@ -162,6 +170,8 @@ def entropy_change_weights(
     *,
     floor: float = FLOOR,
     scale_quantile: float = 1.0,
+    eps_low: float = 0.2,
+    eps_high: float = 0.28,
     token_weight_min: float | None = None,
     token_weight_max: float | None = None,
     linear: bool | None = None,
@@ -178,17 +188,28 @@ def entropy_change_weights(
         estimator: see ``entropy_change_score``.
         floor: see ``steer_weights``.
         scale_quantile: see ``steer_weights``.
+        eps_low: width below 1 of the surrogate's clip; read by the estimator "exact".
+        eps_high: width above 1.
         token_weight_min: the code's name of w_min.
         token_weight_max: the code's name of w_max.
         linear: the code's name of mapping="linear".
+
+    Returns:
+        The term. Metrics: ``steer/mean``, ``steer/min``, ``steer/max``, ``steer/std`` of the
+        weights, ``steer/below_095`` (share of weights below 0.95), ``steer/predicted_change``
+        (mean of minus score times weight, per unit of learning rate).
+
+    Raises:
+        ConfigurationError: a setting is out of range, or given twice.
 
     Examples:
         >>> entropy_change_weights(token_weight_min=0.7).settings["w_min"]
         0.7
     """
-    w_min = w_min if token_weight_min is None else token_weight_min
-    w_max = w_max if token_weight_max is None else token_weight_max
-    mapping = mapping if linear is None else ("linear" if linear else "exp")
+    w_min = from_alias("w_min", w_min, 0.8, "token_weight_min", token_weight_min)
+    w_max = from_alias("w_max", w_max, 1.0, "token_weight_max", token_weight_max)
+    named: Mapping_ | None = None if linear is None else ("linear" if linear else "exp")
+    mapping = from_alias("mapping", mapping, "exp", "linear", named)
     _check(mapping, w_min, w_max, floor, scale_quantile)
     if estimator not in ESTIMATORS:
         raise ConfigurationError(unknown_name("estimator", estimator, ESTIMATORS))
@@ -205,6 +226,8 @@ def entropy_change_weights(
             mask,
             estimator=estimator,
             vocab_mean=now.vocab_mean if estimator == "exact" else None,
+            eps_low=eps_low,
+            eps_high=eps_high,
         )
         weight = steer_weights(
             score,
@@ -233,7 +256,11 @@ def entropy_change_weights(
         "w_max": w_max,
         "mapping": mapping,
         "estimator": estimator,
+        "floor": floor,
+        "scale_quantile": scale_quantile,
     }
+    if estimator == "exact":
+        settings |= {"eps_low": eps_low, "eps_high": eps_high}
     return Term("steer", apply, needs=frozenset(needs), settings=settings)
 
 
