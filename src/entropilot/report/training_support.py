@@ -32,9 +32,9 @@ class SupportNumbers:
     """Support after training against the start, at one budget of answers.
 
     All are means over seeds, each seed against its own start: seeds share the draws of the start,
-    so that counts added up over them would compare few draws with many. ``kept``, ``lost``, ``found``
-    are expected numbers of problems at ``budget`` answers; the ratios and the test are of what was
-    observed with all answers of an evaluation.
+    so that counts added up over them would compare few draws with many. ``kept``, ``lost`` and
+    ``found`` are expected numbers of problems at ``budget`` answers; the ratios and the test are of
+    what was observed with all answers of an evaluation.
 
     Args:
         budget: answers a problem.
