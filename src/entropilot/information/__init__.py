@@ -36,6 +36,15 @@ from entropilot.information.entropy import (
     varentropy,
     varentropy_from_logits,
 )
+from entropilot.information.entropy_change import (
+    EntropyChange,
+    discriminator_all,
+    discriminator_vocab_mean,
+    entropy_change_exact,
+    entropy_change_first_order,
+    entropy_change_policy_gradient,
+    entropy_change_single_logit,
+)
 from entropilot.information.exchange import (
     ExchangeTest,
     exchange_test,
@@ -165,6 +174,7 @@ __all__ = [
     "AucInterval",
     "BootstrapInterval",
     "Buckets",
+    "EntropyChange",
     "Estimate",
     "ExchangeTest",
     "ExtrapolatedPass",
@@ -201,7 +211,13 @@ __all__ = [
     "cross_entropy",
     "crossing_k",
     "delong",
+    "discriminator_all",
+    "discriminator_vocab_mean",
     "entropy",
+    "entropy_change_exact",
+    "entropy_change_first_order",
+    "entropy_change_policy_gradient",
+    "entropy_change_single_logit",
     "entropy_from_logits",
     "entropy_topk",
     "equal_count_buckets",
