@@ -11,6 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from entropilot.information import masked_mean
+from entropilot.policy.entropy_prediction import (
+    NEEDS_PREDICTION,
+    discriminator_of_tokens,
+    predict_entropy_step,
+)
 from entropilot.policy.objective import Prepared
 from entropilot.policy.statistics import PolicyStatistics
 
@@ -60,3 +65,37 @@ def sampler_gap_meter() -> Meter:
         return {"logprob_gap": float(gap.sum() / mask.sum())}
 
     return Meter("sampler-gap", frozenset({"logprob"}), measure)
+
+
+def entropy_change_meter(eps_low: float = 0.2, eps_high: float = 0.2) -> Meter:
+    """First-order change of the mean entropy that an update should make, nats.
+
+        predicted_entropy_change = mean_t of -alpha_t (S_t - N_t)
+        discriminator_mean       = mean_t of S_t
+        discriminator_surplus    = mean_t of (S_t - N_t), about 0 on policy
+
+    The prediction takes the logits for a table and the step for plain gradient descent; a network
+    shares its weights and Adam rescales, so read its sign and its course, not its size. See
+    ``predict_entropy_step``.
+
+    Args:
+        eps_low: of the objective's clip.
+        eps_high: of the objective's clip.
+
+    Source: arXiv 2602.03392, Theorem 3.3 and Corollary 3.5.
+    """
+
+    def measure(prepared: Prepared, now: PolicyStatistics, rate: float) -> dict[str, float]:
+        rollouts, mask = prepared.rollouts, prepared.rollouts.mask
+        given = (prepared.advantages, mask)
+        step = predict_entropy_step(
+            now, rollouts.old_logprob, *given, rate, eps_low=eps_low, eps_high=eps_high
+        )
+        score = discriminator_of_tokens(now.logprob, now.get("entropy"), *given)
+        return {
+            "predicted_entropy_change": float(step.mean),
+            "discriminator_mean": float(masked_mean(score, mask)),
+            "discriminator_surplus": float(masked_mean(score - now.vocab_mean, mask)),
+        }
+
+    return Meter("entropy-change", NEEDS_PREDICTION, measure, every_update=True)
