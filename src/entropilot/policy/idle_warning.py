@@ -32,8 +32,8 @@ def counted_idle(idle: int, acted: bool, *, term: str, why: str) -> int:
         return 0
     if idle + 1 == IDLE_UPDATES:
         warnings.warn(
-            f"the term {term!r} has changed next to nothing for {IDLE_UPDATES} updates: this run is "
-            f"the one without it. {why}",
+            f"the term {term!r} has changed next to nothing for {IDLE_UPDATES} updates: this run "
+            f"is the one without it. {why}",
             stacklevel=2,
         )
     return idle + 1
