@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from entropilot.errors import ConfigurationError
-from entropilot.experiments import ExperimentConfig, load_config, parse_config
+from entropilot.experiments import (
+    DIAGNOSIS_FILE,
+    ExperimentConfig,
+    load_config,
+    parse_config,
+)
 
 
 def test_the_documented_file_is_the_default() -> None:
@@ -30,10 +35,15 @@ def test_folder_joins_folder_and_name() -> None:
         ("[sampel]\nn = 1", "sampel: unknown section; did you mean 'sampling'"),
         ("[sampling]\ntemperature = -1.0", "sampling.temperature: it is -1.0. Input should be gr"),
         ('[sampling]\nn_samples = "4"', "sampling.n_samples: it is '4'. Input should be a valid i"),
-        ('[task]\nname = "chess"', "task.name: it is 'chess'. Input should be 'word-problems'"),
         ('[run]\nname = "../up"', "run.name: it is '../up'"),
         ("model = 3", r"model: it is 3, expected a table \[model\]"),
-        ("[train]\nsteps = 100", "train.steps is 100; training comes with a later version"),
+        ("[train]\nstep = 3", "train.step: unknown key; did you mean 'steps'"),
+        ("[train]\nlearning_rate = 0.0", "train.learning_rate: it is 0.0. Input should be greater"),
+        ('[[recipes]]\nname = "siern"', "unknown recipe 'siern'; did you mean 'siren'"),
+        ('[[recipes]]\nname = "siren"\ncoeff = 1', "unknown knob 'coeff'; did you mean 'coef'"),
+        ('[[recipes]]\nname = "siren"\ncoef = -1', "recipe siren: coef is -1; expected 0 to 1e"),
+        ('[[recipes]]\nname = "grpo"\n' * 2, "two recipes have the label 'grpo'"),
+        ('[recipes]\nname = "grpo"', "recipes: it is"),
         ("[run", "is not TOML"),
     ],
 )
@@ -52,3 +62,22 @@ def test_all_wrong_fields_are_named_at_once() -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none.toml can't be read"):
         load_config(tmp_path / "none.toml")
+
+
+def test_diagnosis_preset_trains_nothing() -> None:
+    config = load_config(DIAGNOSIS_FILE)
+    assert (config.train.steps, config.model.name, config.task.name) == (
+        0,
+        "smollm2",
+        "word-problems",
+    )
+
+
+def test_recipes_by_name_take_the_place_of_the_file() -> None:
+    config = load_config(recipes=["gspo", "steer"])
+    assert [section.title for section in config.recipes] == ["gspo", "steer"]
+
+
+def test_label_and_knobs_name_an_arm() -> None:
+    text = '[[recipes]]\nname = "siren"\ncoef = 0.5\n[[recipes]]\nname = "siren"\nlabel = "mine"'
+    assert [r.title for r in parse_config(text).recipes] == ["siren coef=0.5", "mine"]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from entropilot.errors import InputError
-from entropilot.models.inspector import NaiveInspector, TreeInspector, tree_mask
+from entropilot.models.inspector import NaiveInspector, TreeInspector
 from entropilot.models.loaders import LanguageModel, load_model
+from entropilot.models.tree_attention import tree_mask
 from entropilot.traces.inspection import answer_now_entropy, entropy_trajectory
 
 STEPS = ["She has 16 - 3 = 13 eggs.", "She sells 13.", "13 * 2 = 26", "So she makes $26 a day."]
@@ -33,7 +34,7 @@ def test_tree_equals_naive(tiny: LanguageModel, n_steps: int, connector: str) ->
 
 
 def test_a_branch_sees_its_prefix_and_itself_only() -> None:
-    mask = tree_mask(np.array([2, 3, 5]), 2)
+    mask = tree_mask(5, np.array([2, 3, 5]), np.array([2, 2, 2]))
     assert mask.shape == (11, 11)
     assert (mask[:5, :5] == np.tri(5, dtype=bool)).all()
     assert not mask[:5, 5:].any()

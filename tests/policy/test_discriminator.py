@@ -1,9 +1,7 @@
-"""Clip_B and Clip_V: the authors' masks, the two-sided form, the cap, and bad input."""
+"""Clip_B and Clip_V: the authors' masks, both sides, and what is refused."""
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,199 +10,143 @@ import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError
-from entropilot.policy.discriminator import clip_b, clip_b_mask, clip_v, clip_v_mask
-from entropilot.policy.idle_warning import IDLE_UPDATES
+from entropilot.information import token_statistics
+from entropilot.policy.discriminator import (
+    clip_b,
+    clip_b_mask,
+    clip_v,
+    clip_v_mask,
+    entropy_discriminator,
+    predict_entropy_step,
+)
 from entropilot.policy.objective import Objective
 from entropilot.policy.rollouts import Rollouts
-from entropilot.policy.statistics import PolicyStatistics, statistics_from_logits
+from entropilot.policy.statistics import statistics_from_logits
 
-WANTS = ("logprob", "entropy", "sum_p2", "sum_p2_logp")
-CASES = (
-    *("clip_b_mu0.5", "clip_b_mu1", "clip_b_mu2.5", "clip_v_mu1_frac1"),
-    *("clip_v_mu0.5_frac0.05", "clip_v_mu0.5_frac1", "clip_v_mu0.5_frac1e-4"),
-)
+
+def array(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 @pytest.fixture
-def case(golden: Callable[[str], Any]) -> dict[str, Any]:
-    found: dict[str, Any] = golden("entropy-dynamics")
-    return found
+def case(golden: Callable[[str], Any]) -> Any:
+    return golden("entropy-dynamics")
 
 
-def measured(case: dict[str, Any]) -> tuple[PolicyStatistics, Tensor]:
+def test_discriminator_and_vocabulary_mean(case: Any) -> None:
     inputs = case["inputs"]
-    logits = torch.tensor(inputs["logits"], dtype=torch.float64)
-    now = statistics_from_logits(logits, torch.tensor(inputs["tokens"]), wants=WANTS)
-    return now, torch.tensor(inputs["mask"]).bool()
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_golden_masks(case: dict[str, Any], name: str) -> None:
-    now, mask = measured(case)
-    expected = case["cases"][name]
-    advantages = torch.tensor(expected["advantages"], dtype=torch.float64)
-    assert now.entropy is not None
-    if name.startswith("clip_b"):
-        kept, found = clip_b_mask(now.logprob, now.entropy, advantages, mask, mu=expected["mu"])
-        close = {"mean": found["mean"], "var": found["sd"] ** 2}
-        wanted = {"mean": expected["metrics"]["ES"], "var": expected["metrics"]["varS"]}
-    else:
-        kept, found = clip_v_mask(
-            *(now.logprob, now.entropy, now.vocab_mean, advantages, mask),
-            mu=expected["mu"],
-            max_frac=expected["max_frac"],
-        )
-        close, wanted = {"sd": found["sd"]}, {"sd": expected["metrics"]["stdD"]}
-    assert torch.equal(kept, torch.tensor(expected["kept_mask"]).bool())
-    # their code works in float32
-    assert close == pytest.approx(wanted, abs=1e-6)
-    for key in ("frac_clipped", "frac_clipped_pos", "frac_clipped_neg"):
-        assert found[key] == pytest.approx(expected["metrics"][key], abs=1e-6)
-
-
-def batch(n: int = 400) -> tuple[Rollouts, Tensor]:
-    """Answers of a policy over 50 tokens, drawn from it, and its logits."""
-    g = torch.Generator().manual_seed(3)
-    logits = 2 * torch.randn(8, n // 8, 50, generator=g, dtype=torch.float64)
-    p = logits.softmax(-1)
-    tokens = torch.multinomial(p.reshape(-1, 50), 1, generator=g).reshape(8, -1)
-    now = statistics_from_logits(logits, tokens)
-    reward = torch.tensor([1.0, 0.0] * 4).double()
-    mask = torch.ones_like(tokens).bool()
-    return Rollouts(tokens, mask, now.logprob, reward, torch.arange(8) // 4), logits
-
-
-def test_two_sided_drops_what_lowers_the_entropy_most() -> None:
-    rollouts, logits = batch()
-    now = statistics_from_logits(logits, rollouts.tokens, wants=WANTS)
-    assert now.entropy is not None
-    advantages = torch.where(rollouts.reward[:, None] > 0, 1.0, -1.0).expand_as(now.logprob)
-    surplus = now.logprob.exp() * (now.entropy + now.logprob) - now.vocab_mean
-    change = -advantages * surplus  # of the entropy, a unit of alpha
-    for kept, _ in (
-        clip_v_mask(
-            *(now.logprob, now.entropy, now.vocab_mean, advantages, rollouts.mask),
-            mu=1.5,
-            mu_pos=1.5,
-            max_frac=1.0,
-        ),
-        clip_v_mask(
-            *(now.logprob, now.entropy, now.vocab_mean, advantages, rollouts.mask),
-            mu=0.5,
-            mu_pos=0.5,
-            max_frac=0.02,
-        ),
-    ):
-        dropped = ~kept
-        assert 0 < dropped.sum() < 60
-        assert change[dropped].max() < change[kept].min()
-    capped = int(dropped.sum())
-    assert capped == math.floor(0.02 * rollouts.n_tokens)
-    one = clip_b_mask(now.logprob, now.entropy, advantages, rollouts.mask, mu=1.0)
-    two = clip_b_mask(now.logprob, now.entropy, advantages, rollouts.mask, mu=1.0, mu_pos=1.0)
-    assert two.metrics["frac_clipped_pos"] > 0 == one.metrics["frac_clipped_pos"]
-    assert torch.equal(one.kept | (advantages > 0), one.kept)
-
-
-def test_equal_discriminators_keep_every_token() -> None:
-    one = torch.ones(2, 3)
-    kept, metrics = clip_b_mask(-one, one, -one, one.bool(), mu=0.0)
-    assert kept.all()
-    assert metrics["sd"] == 0.0
-
-
-def test_no_token_that_counts_gives_zeros() -> None:
-    nan = torch.full((2, 3), torch.nan)
-    none = torch.zeros(2, 3).bool()
-    for kept, metrics in (
-        clip_b_mask(nan, nan, nan, none),
-        clip_v_mask(nan, nan, nan, nan, none),
-    ):
-        assert not kept.any()
-        assert set(metrics.values()) == {0.0}
-
-
-def test_half_precision_is_widened() -> None:
-    rollouts, logits = batch()
-    now = statistics_from_logits(logits, rollouts.tokens)
-    assert now.entropy is not None
-    found = clip_b_mask(
-        *(now.logprob.half(), now.entropy.half()), -torch.ones_like(now.logprob), rollouts.mask
+    logits, tokens = array(inputs["logits"]), torch.tensor(inputs["tokens"])
+    now = statistics_from_logits(
+        logits, tokens, wants=("logprob", "entropy", "sum_p2", "sum_p2_logp")
     )
-    wide = clip_b_mask(now.logprob, now.entropy, -torch.ones_like(now.logprob), rollouts.mask)
-    assert found.metrics["sd"] == pytest.approx(wide.metrics["sd"], rel=1e-3)
+    assert now.entropy is not None
+    score = entropy_discriminator(now.logprob, now.entropy)
+    mask = array(inputs["mask"]).bool()
+    expected = array(case["discriminator_sampled"])
+    torch.testing.assert_close(score[mask], expected[mask], rtol=1e-12, atol=1e-12)
+    means = array(case["vocab_mean_float64"])
+    torch.testing.assert_close(now.vocab_mean[mask], means[mask], rtol=1e-12, atol=1e-12)
+    kernel = token_statistics(logits, tokens, squares=True)
+    found = kernel.entropy * kernel.sum_p2 + kernel.sum_p2_logp
+    torch.testing.assert_close(found[mask], means[mask], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("term", [clip_b(0.5, 0.5), clip_v(0.5, 0.5, 1.0)], ids=lambda t: t.name)
-def test_terms_shrink_the_mask_and_the_denominator(term: Any) -> None:
-    rollouts, logits = batch()
-    objective = Objective(masks=(term,))
-    prepared = objective.prepare(rollouts)
-    now = statistics_from_logits(logits, rollouts.tokens, wants=objective.needs)
-    output = objective.loss(prepared, now)
-    assert output.kept_mask.sum() == 400 - output.metrics[f"{term.name}/n_dropped"]
-    assert 0 < output.metrics[f"{term.name}/frac_clipped"] < 1
-    expected = output.per_token_loss.sum() / output.kept_mask.sum()
-    torch.testing.assert_close(output.loss, expected)
+def test_masks_of_the_authors_classes(case: Any) -> None:
+    inputs = case["inputs"]
+    mask = array(inputs["mask"]).bool()
+    logp, entropy = array(inputs["logp"]), array(inputs["entropy"])
+    mean = array(case["vocab_mean_float64"])
+    for name, expected in case["cases"].items():
+        advantages = array(expected["advantages"])
+        if name.startswith("clip_b"):
+            found = clip_b_mask(logp, entropy, advantages, mask, mu=expected["mu"])
+        else:
+            found = clip_v_mask(
+                logp,
+                entropy,
+                mean,
+                advantages,
+                mask,
+                mu=expected["mu"],
+                max_frac=expected["max_frac"],
+            )
+        assert torch.equal(found.kept, array(expected["kept_mask"]).bool()), name
+        for metric in ("frac_clipped", "frac_clipped_pos", "frac_clipped_neg"):
+            value = float(found.metrics[metric])
+            assert value == pytest.approx(expected["metrics"][metric], abs=1e-6), (name, metric)
 
 
-def test_statistics_of_another_policy_warn_once() -> None:
-    rollouts, logits = batch()
-    objective = Objective(masks=(clip_b(),))
-    other = statistics_from_logits(0.9 * logits, rollouts.tokens)  # another temperature
-    prepared = objective.prepare(rollouts)
-    with pytest.warns(UserWarning, match="not of the policy that drew the tokens"):
-        first = objective.loss(prepared, other)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # later updates move away from it, as they should
-        objective.loss(prepared, other, first.state)
-        objective.loss(prepared, statistics_from_logits(logits, rollouts.tokens))
+def test_two_sided_forms_drop_rewarded_tokens_too(case: Any) -> None:
+    inputs = case["inputs"]
+    mask = array(inputs["mask"]).bool()
+    logp, entropy = array(inputs["logp"]), array(inputs["entropy"])
+    advantages = array(case["cases"]["clip_b_mu1"]["advantages"])
+    one = clip_b_mask(logp, entropy, advantages, mask, mu=1.0)
+    two = clip_b_mask(logp, entropy, advantages, mask, mu=1.0, mu_pos=1.0)
+    more = one.kept & ~two.kept
+    assert more.any()
+    assert (advantages[more] > 0).all()
+    mean = array(case["vocab_mean_float64"])
+    two_v = clip_v_mask(logp, entropy, mean, advantages, mask, mu=1.0, mu_pos=1.0, max_frac=1.0)
+    assert float(two_v.metrics["frac_clipped_pos"]) > 0
 
 
-def test_idle_run_warns() -> None:
-    rollouts, logits = batch()
-    objective = Objective(masks=(clip_b(20.0),))
-    prepared = objective.prepare(rollouts)
-    now = statistics_from_logits(logits, rollouts.tokens)
-    state = objective.loss(prepared, now).state
-    state["clip-b"] = {"updates": IDLE_UPDATES - 1, "idle": IDLE_UPDATES - 1}
-    with pytest.warns(
-        UserWarning, match=r"'clip-b' has changed next to nothing for 100 updates.*lower mu"
-    ):
-        state = objective.loss(prepared, now, state).state
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        objective.loss(prepared, now, state)
+def test_prediction_is_the_exact_slope_of_a_table_of_softmaxes() -> None:
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, 6, generator=g, dtype=torch.float64)
+    tokens = torch.randint(0, 6, (3, 4), generator=g)
+    mask = torch.rand(3, 4, generator=g) > 0.2
+    advantages = torch.randn(3, 4, generator=g, dtype=torch.float64)
+    wants = ("logprob", "entropy", "sum_p2", "sum_p2_logp")
+    leaf = logits.clone().requires_grad_()
+    loss = -(advantages * statistics_from_logits(leaf, tokens).logprob)[mask].mean()
+    (slope,) = torch.autograd.grad(loss, leaf)
+    rate = 1e-6
+
+    def mean_entropy(z: Tensor) -> float:
+        found = statistics_from_logits(z, tokens).entropy
+        assert found is not None
+        return float(found[mask].mean())
+
+    measured = mean_entropy(logits - rate * slope) - mean_entropy(logits)
+    now = statistics_from_logits(logits, tokens, wants=wants)
+    assert now.entropy is not None
+    one = torch.ones_like(advantages)
+    _, predicted = predict_entropy_step(
+        now.logprob, now.entropy, now.vocab_mean, advantages, one, mask, learning_rate=rate
+    )
+    assert float(predicted) == pytest.approx(measured, rel=1e-3)
 
 
-ONE = torch.ones(1, 2)
-TRUE = ONE.bool()
+def test_terms_shrink_the_mask_and_warn_of_another_policy() -> None:
+    g = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(8, 6, 9, generator=g, dtype=torch.float64)
+    tokens = torch.randint(0, 9, (8, 6), generator=g)
+    now = statistics_from_logits(
+        logits, tokens, wants=("logprob", "entropy", "sum_p2", "sum_p2_logp")
+    )
+    reward = (torch.arange(8) % 3 > 0).double()
+    rollouts = Rollouts(tokens, torch.ones(8, 6).bool(), now.logprob, reward, torch.arange(8) // 4)
+    for term in (clip_b(0.1, 0.1), clip_v(0.1, 0.1, max_frac=1.0)):
+        objective = Objective(masks=(term,))
+        output = objective.loss(objective.prepare(rollouts), now)
+        assert 0 < output.metrics["kept_fraction"] < 1
+    far = rollouts.replace(old_logprob=(now.logprob - 0.5))
+    with pytest.warns(UserWarning, match=r"differ from the sampler's by 0\.5"):
+        Objective(masks=(clip_b(),)).loss(Objective().prepare(far), now)
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: clip_b(-1.0), ConfigurationError, "mu is -1.0; it counts standard deviations"),
-        (lambda: clip_v(1.0, -1.0), ConfigurationError, "mu_pos is -1.0"),
-        (lambda: clip_v(max_frac=0.0), ConfigurationError, r"max_frac is 0.0.*\(0, 1\]"),
-        (
-            lambda: clip_v_mask(-ONE, ONE, ONE, ONE, TRUE, max_frac=1.5),
-            ConfigurationError,
-            "max_frac is 1.5",
-        ),
-        (lambda: clip_b_mask(ONE, ONE, ONE, TRUE), InputError, "must be log-probabilities"),
-        (lambda: clip_b_mask(-ONE, -ONE, ONE, TRUE), InputError, "entropies are >= 0"),
-        (lambda: clip_b_mask(-ONE, ONE[:, :1], ONE, TRUE), InputError, "entropy has shape"),
-        (lambda: clip_b_mask(ONE * torch.nan, ONE, ONE, TRUE), InputError, "reaches nan"),
-        (
-            lambda: clip_v_mask(-ONE, ONE, None, ONE, TRUE),
-            InputError,
-            "needs vocab_mean.*statistics_from_logits",
-        ),
-    ],
-)
-def test_bad_input_is_refused(
-    call: Callable[[], Any], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        call()
+def test_what_is_refused(case: Any) -> None:
+    inputs = case["inputs"]
+    mask = array(inputs["mask"]).bool()
+    logp, entropy = array(inputs["logp"]), array(inputs["entropy"])
+    with pytest.raises(ConfigurationError, match="mu is -1"):
+        clip_b(-1.0)
+    with pytest.raises(ConfigurationError, match="max_frac is 0"):
+        clip_v(max_frac=0.0)
+    with pytest.raises(InputError, match="natural-log probabilities are <= 0"):
+        clip_b_mask(-logp, entropy, logp, mask)
+    with pytest.raises(InputError, match="entropies are >= 0"):
+        clip_b_mask(logp, -entropy, logp, mask)
+    with pytest.raises(InputError, match="of the same tokens"):
+        clip_b_mask(logp, entropy[:, :3], logp, mask)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from entropilot.cli.console import (
+    FOUND,
     TableFormat,
     err,
     out,
@@ -17,53 +18,159 @@ from entropilot.cli.console import (
     progress_bar,
 )
 from entropilot.cli.reports import report_meta
+from entropilot.cli.training import training_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from entropilot.diagnosis.assessment import Assessment
     from entropilot.experiments import ExperimentConfig
+    from entropilot.experiments.arms import ArmPlan
+    from entropilot.policy.training.results import Comparison
     from entropilot.traces.summary import Summary
     from entropilot.traces.table import Traces
 
 
 def run(
     experiment: Annotated[
-        Path | None, typer.Argument(help="Experiment file (TOML); the embedded default without.")
+        Path | None, typer.Argument(help="Experiment file (TOML); an embedded one without.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="smollm2, tiny, a folder, a GGUF file or a Hugging Face id.")
+        str | None,
+        typer.Option(
+            help="reasoner, smollm2, tiny, a folder, a GGUF file or a Hugging Face id. Without a "
+            "file, a language model is diagnosed and the reasoner is trained."
+        ),
     ] = None,
-    problems: Annotated[int | None, typer.Option(min=1, help="How many problems.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Answers to each.")] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(help="Recipe to train in place of the file's; may be given several times."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Of training; 0 diagnoses.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds a recipe.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes side by side.")] = None,
+    problems: Annotated[int | None, typer.Option(min=1, help="Problems of a diagnosis.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Answers to each, in a diagnosis.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the folder of the results.")] = None,
     folder: Annotated[str | None, typer.Option(help="Where folders of results lie.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of problems and draws.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The first seed.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
+        bool, typer.Option("--dry-run", help="Only say what would be done, and what it costs.")
     ] = False,
     output: Annotated[TableFormat, typer.Option("--format", help="text, json or md.")] = (
         TableFormat.TEXT
     ),
 ) -> None:
-    """Sample answers, measure every token and step, and write a report.
+    """Train a policy under each recipe, or sample and measure a model, and write one report.
 
-    The same command again goes on where it was stopped, and ends with the same files.
+    The same command again goes on where it was stopped, and ends with the same results.
     """
-    from entropilot.experiments import load_config, plan, run_experiment
+    from entropilot.experiments import DIAGNOSIS_FILE, load_config
 
+    speaks = model is not None and model != "reasoner"
+    chosen = DIAGNOSIS_FILE if experiment is None and speaks and not steps else experiment
     config = load_config(
-        experiment,
+        chosen,
         overrides={
             "model.name": model,
             "task.n_problems": problems,
             "sampling.n_samples": samples,
+            "train.steps": steps,
+            "train.workers": workers,
             "run.name": name,
             "run.folder": folder,
             "run.seed": seed,
+            "run.n_seeds": seeds,
         },
+        recipes=recipe,
     )
-    planned = plan(config)
+    if config.train.steps:
+        _train(config, dry_run=dry_run, output=output)
+    else:
+        _diagnose(config, dry_run=dry_run, output=output)
+
+
+def _train(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -> None:
+    from entropilot.experiments import plan_training, run_training
+
+    planned = plan_training(config)
+    if dry_run and output is TableFormat.JSON:
+        print_json(
+            {
+                "folder": str(planned.folder),
+                "arms": planned.n_arms,
+                "arms_done": planned.n_arms_done,
+                "tokens": planned.n_tokens,
+                "seconds": planned.seconds,
+                "sentences": planned.sentences,
+            }
+        )
+        return
+    _say(planned.sentences, dry_run=dry_run)
+    if dry_run:
+        return
+
+    def render(config: ExperimentConfig, comparison: Comparison, folder: Path) -> Sequence[Path]:
+        from entropilot.report.training import write_training_report
+
+        title = config.report.title or f"Recipes on {config.task.name}"
+        meta = report_meta(title, [config.model.name, config.task.name])
+        return [write_training_report(folder / "report.html", comparison, meta=meta)]
+
+    with training_table(config.train.steps) as update:
+
+        def heard(arm: ArmPlan, row: Mapping[str, Any]) -> None:
+            update(arm.section.title, arm.seed, row)
+
+        def warn(sentence: str) -> None:
+            err().print(printable(sentence), style="yellow", markup=False)
+
+        result = run_training(config, heard=heard, warn=warn, render=render)
+    for arm, reason in result.failed.items():
+        err().print(printable(f"{arm} did not end: {reason}"), style="red", markup=False)
+    if output is TableFormat.JSON:
+        print_json(
+            {
+                "folder": str(result.folder),
+                "files": [str(file) for file in result.files],
+                "failed": dict(result.failed),
+            }
+        )
+    elif output is TableFormat.MD:
+        from entropilot.report.training import training_markdown
+
+        print_bytes(training_markdown(result.comparison).encode())
+    else:
+        _print_comparison(result.comparison)
+    _written(result.files)
+    if result.failed:
+        raise SystemExit(FOUND)
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    from rich.table import Table
+
+    from entropilot.report.training import summary_table
+    from entropilot.report.training_verdict import training_verdict
+
+    for i, sentence in enumerate(training_verdict(comparison)):
+        out().print(printable(sentence), style="bold" if i == 0 else "", markup=False)
+    head, rows = summary_table(comparison)
+    shown = Table(box=None, pad_edge=False)
+    for name in head:
+        shown.add_column(name)
+    for row in rows:
+        shown.add_row(*map(printable, row))
+    out().print()
+    out().print(shown)
+
+
+def _diagnose(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -> None:
+    from entropilot.experiments import plan_diagnosis, run_diagnosis
+
+    planned = plan_diagnosis(config)
     if dry_run and output is TableFormat.JSON:
         print_json(
             {
@@ -76,8 +183,7 @@ def run(
             }
         )
         return
-    for sentence in planned.sentences:
-        (out() if dry_run else err()).print(sentence, markup=False)
+    _say(planned.sentences, dry_run=dry_run)
     if dry_run:
         return
     assessments: list[Assessment] = []
@@ -90,11 +196,12 @@ def run(
 
         assessment = assess(summary, rate=config.report.rate, seed=config.run.seed)
         assessments.append(assessment)
-        meta = report_meta(config.report.title, [config.model.name, config.task.name])
+        title = config.report.title or "Which answers look failing?"
+        meta = report_meta(title, [config.model.name, config.task.name])
         return [write_html(folder / "report.html", assessment, reading=None, meta=meta)]
 
     with progress_bar(config.run.name) as update:
-        result = run_experiment(config, progress=update, render=render)
+        result = run_diagnosis(config, progress=update, render=render)
     if output is TableFormat.JSON:
         print_json({"folder": str(result.folder), "files": [str(file) for file in result.files]})
         return
@@ -104,5 +211,14 @@ def run(
         print_bytes(render_markdown(assessments[0]).encode())
     else:
         print_assessment(assessments[0], out())
-    for file in result.files:
+    _written(result.files)
+
+
+def _say(sentences: Sequence[str], *, dry_run: bool) -> None:
+    for sentence in sentences:
+        (out() if dry_run else err()).print(printable(sentence), markup=False, soft_wrap=True)
+
+
+def _written(files: Sequence[Path]) -> None:
+    for file in files:
         err().print(printable(f"written: {file}"), markup=False, soft_wrap=True)

@@ -2,19 +2,36 @@
 
 from entropilot.experiments.config import (
     DEFAULT_FILE,
+    DIAGNOSIS_FILE,
     ExperimentConfig,
     load_config,
     parse_config,
 )
-from entropilot.experiments.run import Plan, RunResult, plan, run_experiment
+from entropilot.experiments.diagnosis_run import (
+    DiagnosisPlan,
+    DiagnosisResult,
+    plan_diagnosis,
+    run_diagnosis,
+)
+from entropilot.experiments.training_run import (
+    TrainingPlan,
+    TrainingResult,
+    plan_training,
+    run_training,
+)
 
 __all__ = [
     "DEFAULT_FILE",
+    "DIAGNOSIS_FILE",
+    "DiagnosisPlan",
+    "DiagnosisResult",
     "ExperimentConfig",
-    "Plan",
-    "RunResult",
+    "TrainingPlan",
+    "TrainingResult",
     "load_config",
     "parse_config",
-    "plan",
-    "run_experiment",
+    "plan_diagnosis",
+    "plan_training",
+    "run_diagnosis",
+    "run_training",
 ]

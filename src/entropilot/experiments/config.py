@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from entropilot.errors import ConfigurationError
+from entropilot.policy.training.settings import TrainSettings
 
-DEFAULT_FILE: Final = Path(__file__).parent / "default.toml"
+DEFAULT_FILE: Final = Path(__file__).parent / "default.toml"  # trains the tiny reasoner
+DIAGNOSIS_FILE: Final = Path(__file__).parent / "diagnosis.toml"  # samples a language model
 
 
 class _Section(BaseModel):
@@ -20,20 +22,28 @@ class _Section(BaseModel):
 
 
 class ModelSection(_Section):
-    """Which model answers."""
+    """Which model answers, and what of it is trained."""
 
-    name: str = Field(default="smollm2", min_length=1)
+    name: str = Field(default="reasoner", min_length=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    lora_rank: int = Field(default=0, ge=0, le=1024)
+    lora_alpha: float = Field(default=16.0, gt=0)
 
 
 class TaskSection(_Section):
-    """What it is asked."""
+    """What it is asked, and how answers are checked."""
 
-    name: Literal["word-problems"] = "word-problems"
+    name: str = Field(default="addition", min_length=1)
     n_problems: int = Field(default=48, ge=1, le=5000)
     operations: tuple[Literal["add", "sub", "mul"], ...] = Field(
         default=("add", "sub", "mul"), min_length=1, strict=False
     )
+    prompt_column: str | None = Field(default=None, min_length=1)
+    answer_column: str | None = Field(default=None, min_length=1)
+    template: str = Field(default="{prompt}", min_length=1)
+    chat: bool = False
+    verifier: str = Field(default="number", min_length=1)
+    time_limit: float = Field(default=5.0, gt=0, le=600)
 
 
 class SamplingSection(_Section):
@@ -49,24 +59,78 @@ class SamplingSection(_Section):
 
 
 class TrainSection(_Section):
-    """How it is trained; 0 steps are a pure diagnosis."""
+    """How it is trained; 0 steps are a pure diagnosis. See ``TrainSettings``."""
 
-    steps: int = Field(default=0, ge=0)
+    steps: int = Field(default=80, ge=0)
+    n_prompts: int = Field(default=32, ge=1)
+    n_answers: int = Field(default=8, ge=2)
+    n_updates: int = Field(default=2, ge=1)
+    n_epochs: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warm_up: int = Field(default=10, ge=0)
+    clip_norm: float = Field(default=1.0, ge=0)
+    temperature: float = Field(default=1.0, gt=0, le=10)
+    max_tokens: int | None = Field(default=None, ge=1)
+    micro_tokens: int = Field(default=16384, ge=1)
+    evaluate_every: int = Field(default=20, ge=0)
+    n_eval_problems: int = Field(default=128, ge=1)
+    n_eval_answers: int = Field(default=16, ge=1)
+    checkpoint_every: int = Field(default=20, ge=0)
+    workers: int = Field(default=2, ge=1, le=1024)
+
+    def settings(self, seed: int) -> TrainSettings:
+        """What the trainer takes, for one seed."""
+        values = self.model_dump(exclude={"workers"})
+        return TrainSettings(**values, seed=seed)
+
+
+class RecipeSection(_Section):
+    """A recipe with its knobs; ``label`` tells two settings of one recipe apart."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    name: str = Field(min_length=1)
+    label: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._,=+-]*$")
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """Knobs as they were given."""
+        return dict(self.model_extra or {})
+
+    @property
+    def title(self) -> str:
+        """Label, or the name with the knobs that were given."""
+        if self.label is not None:
+            return self.label
+        given = ", ".join(f"{k}={v}" for k, v in self.knobs.items())
+        return f"{self.name} {given}".strip()
+
+
+class LogSection(_Section):
+    """Where metrics also go, through the trackers' own libraries; metrics.jsonl is always there."""
+
+    tensorboard: bool = False
+    wandb: bool = False
+    mlflow: bool = False
+    project: str = Field(default="entropilot", min_length=1)
 
 
 class ReportSection(_Section):
     """What the report says."""
 
-    title: str = "Which answers look failing?"
+    title: str | None = None
     rate: float = Field(default=0.1, gt=0, lt=1)
 
 
 class RunSection(_Section):
     """Where the results go, and the seed of everything."""
 
-    name: str = Field(default="diagnosis", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     folder: str = Field(default="runs", min_length=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    n_seeds: int = Field(default=2, ge=1, le=1000)
 
 
 class ExperimentConfig(_Section):
@@ -82,7 +146,23 @@ class ExperimentConfig(_Section):
     task: TaskSection = TaskSection()
     sampling: SamplingSection = SamplingSection()
     train: TrainSection = TrainSection()
+    recipes: tuple[RecipeSection, ...] = Field(
+        default=(
+            RecipeSection(name="grpo"),
+            RecipeSection(name="clip-higher"),
+            RecipeSection.model_validate({"name": "kl-cov", "ratio": 0.2}),
+            RecipeSection.model_validate({"name": "siren", "coef": 1.0}),
+        ),
+        min_length=1,
+        strict=False,
+    )
+    log: LogSection = LogSection()
     report: ReportSection = ReportSection()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the arms: ``run.seed`` and those after it."""
+        return tuple(range(self.run.seed, self.run.seed + self.run.n_seeds))
 
     @property
     def folder(self) -> Path:
@@ -91,7 +171,10 @@ class ExperimentConfig(_Section):
 
 
 def load_config(
-    path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+    path: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    recipes: Sequence[str] | None = None,
 ) -> ExperimentConfig:
     """The experiment of a TOML file, or the embedded default.
 
@@ -99,6 +182,7 @@ def load_config(
         path: of the file; None means the default experiment.
         overrides: values by dotted name, for example ``{"model.name": "tiny"}``; None values are
             left out.
+        recipes: names that take the place of the file's recipes, each at its defaults.
 
     Raises:
         ConfigurationError: no such file, not TOML, an unknown key or a value out of range.
@@ -117,11 +201,15 @@ def load_config(
             "none for the default experiment."
         ) from error
     name = "the experiment" if path is None else str(file)
-    return parse_config(text, name=name, overrides=overrides)
+    return parse_config(text, name=name, overrides=overrides, recipes=recipes)
 
 
 def parse_config(
-    text: str, *, name: str = "the experiment", overrides: Mapping[str, Any] | None = None
+    text: str,
+    *,
+    name: str = "the experiment",
+    overrides: Mapping[str, Any] | None = None,
+    recipes: Sequence[str] | None = None,
 ) -> ExperimentConfig:
     r"""The experiment of a TOML text.
 
@@ -129,6 +217,7 @@ def parse_config(
         text: TOML.
         name: of the file, for messages.
         overrides: values by dotted name.
+        recipes: names that take the place of the recipes in the text.
 
     Raises:
         ConfigurationError: every wrong field at once, each with what was expected.
@@ -148,17 +237,43 @@ def parse_config(
             if not isinstance(part, dict):
                 raise ConfigurationError(f"{name}: {section} is {part!r}; it must be a table")
             part[key] = value
+    if recipes:
+        values["recipes"] = [{"name": recipe} for recipe in recipes]
     try:
         config = ExperimentConfig.model_validate(values)
     except ValidationError as error:
         problems = "\n".join(f"  {_sentence(dict(e))}" for e in error.errors())
         raise ConfigurationError(f"{name} is not valid:\n{problems}") from error
-    if config.train.steps:
-        raise ConfigurationError(
-            f"{name}: train.steps is {config.train.steps}; training comes with a later version. "
-            "Set it to 0 for a diagnosis."
-        )
+    try:
+        if config.train.steps:
+            check_recipes(config.recipes)
+            config.train.settings(config.run.seed)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name} is not valid: {error}") from error
     return config
+
+
+def check_recipes(recipes: Sequence[RecipeSection]) -> None:
+    """Every recipe is known, its knobs are in range, and no two have one label.
+
+    Raises:
+        ConfigurationError: all that is wrong, a line each.
+    """
+    from entropilot.policy.recipe_table import find_recipe
+
+    problems = []
+    for section in recipes:
+        try:
+            find_recipe(section.name).objective(section.knobs)
+        except ConfigurationError as error:
+            problems.append(str(error))
+    titles = [section.title for section in recipes]
+    problems += [
+        f"two recipes have the label {title!r}; give one of them another label"
+        for title in sorted({t for t in titles if titles.count(t) > 1})
+    ]
+    if problems:
+        raise ConfigurationError("\n  ".join(problems))
 
 
 def _sentence(error: dict[str, Any]) -> str:
@@ -175,6 +290,8 @@ def _sentence(error: dict[str, Any]) -> str:
 def _near(location: tuple[Any, ...]) -> str:
     kind: Any = ExperimentConfig
     for part in location[:-1]:
+        if not isinstance(part, str) or part not in kind.model_fields:
+            return "."
         kind = kind.model_fields[part].annotation
     known = sorted(kind.model_fields)
     close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)

@@ -45,6 +45,14 @@ from entropilot.information.entropy_change import (
     entropy_change_policy_gradient,
     entropy_change_single_logit,
 )
+from entropilot.information.entropy_law import (
+    EntropyForecast,
+    EntropyLaw,
+    EntropyLine,
+    fit_entropy_law,
+    fit_entropy_line,
+    forecast_entropy_law,
+)
 from entropilot.information.exchange import (
     ExchangeTest,
     exchange_test,
@@ -58,6 +66,12 @@ from entropilot.information.growth import (
     circuits,
     fit_two_circuits,
     growth_shape,
+)
+from entropilot.information.head import (
+    HeadGradients,
+    HeadStatistics,
+    head_gradients,
+    head_statistics,
 )
 from entropilot.information.instance_scaling import (
     InstanceFit,
@@ -175,10 +189,15 @@ __all__ = [
     "BootstrapInterval",
     "Buckets",
     "EntropyChange",
+    "EntropyForecast",
+    "EntropyLaw",
+    "EntropyLine",
     "Estimate",
     "ExchangeTest",
     "ExtrapolatedPass",
     "GrowthShape",
+    "HeadGradients",
+    "HeadStatistics",
     "InstanceFit",
     "InstancePrediction",
     "MantelHaenszel",
@@ -223,11 +242,16 @@ __all__ = [
     "equal_count_buckets",
     "exchange_test",
     "expected_support",
+    "fit_entropy_law",
+    "fit_entropy_line",
     "fit_instances",
     "fit_task_scaling",
     "fit_task_scaling_counts",
     "fit_two_circuits",
+    "forecast_entropy_law",
     "growth_shape",
+    "head_gradients",
+    "head_statistics",
     "instance_rates",
     "js_divergence",
     "js_divergence_from_logits",

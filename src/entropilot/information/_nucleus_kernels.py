@@ -16,8 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from entropilot.information._numeric import exponential
-from entropilot.information._statistics_kernels import LANES, TILE, largest_of, widen
+from entropilot.information._numeric import TILE, exponential
+from entropilot.information._statistics_kernels import largest_of, widen
 
 Array = NDArray[Any]
 
@@ -30,14 +30,14 @@ _FIRST_DISTANCE: Final = 4.0  # nats below the maximum; doubles until the mass i
 
 @njit(cache=True, nogil=True)
 def _gather(
-    flat: Array, start: int, n: int, bits: int, limit: Any, tile: Array, lanes: Array, values: Array
+    flat: Array, start: int, n: int, bits: int, limit: Any, tile: Array, values: Array
 ) -> int:
     """Copy the outcomes at or above the limit to ``values``; how many there are."""
     count = 0
     for j in range(0, n, TILE):
         width = min(TILE, n - j)
         widen(flat, start + j, width, bits, tile)
-        if largest_of(tile, width, lanes) < limit:
+        if largest_of(tile, width) < limit:
             continue
         for i in range(width):  # without a branch: what is too small is written over
             values[count] = tile[i]
@@ -117,7 +117,6 @@ def _select(
 @njit(cache=True, nogil=True)
 def _last_equal(
     flat: Array, start: int, n: int, bits: int, threshold: Any, needed: int, tile: Array,
-    lanes: Array,
 ) -> int:  # fmt: skip
     """Position of the needed-th outcome that equals the threshold; -1 for none."""
     if needed == 0:
@@ -125,7 +124,7 @@ def _last_equal(
     for j in range(0, n, TILE):
         width = min(TILE, n - j)
         widen(flat, start + j, width, bits, tile)
-        if largest_of(tile, width, lanes) < threshold:
+        if largest_of(tile, width) < threshold:
             continue
         for i in range(width):
             if tile[i] == threshold:
@@ -136,10 +135,10 @@ def _last_equal(
 
 
 @njit(cache=True, nogil=True)
-def _nucleus_row(
+def nucleus_row(
     flat: Array, start: int, n: int, bits: int, inverse_temperature: Any, floor: Any,
     top: float, log_sum: float, p: float, slack: float, inclusive: bool, max_rank: int,
-    tile: Array, lanes: Array, values: Array, result: Array, row: int,
+    tile: Array, values: Array, result: Array, row: int,
 ) -> None:  # fmt: skip
     """Column ``row`` of the result, by the maximum and ln sum exp(z) of the whole row."""
     real = tile.dtype.type
@@ -149,7 +148,7 @@ def _nucleus_row(
     distance = _FIRST_DISTANCE if p < 1.0 else -float(floor)
     while True:
         limit = peak - real(distance) / inverse_temperature
-        count = _gather(flat, start, n, bits, limit, tile, lanes, values)
+        count = _gather(flat, start, n, bits, limit, tile, values)
         mass = _mass(values, 0, count, peak, inverse_temperature, floor)
         if mass >= wanted or count >= max_rank or distance >= -floor:
             break
@@ -162,7 +161,7 @@ def _nucleus_row(
     size = above + equal
     result[SIZE, row] = size
     result[THRESHOLD, row] = threshold
-    result[LAST, row] = _last_equal(flat, start, n, bits, threshold, equal, tile, lanes)
+    result[LAST, row] = _last_equal(flat, start, n, bits, threshold, equal, tile)
     s = t = 0.0
     for i in range(size):  # those equal to the threshold follow those above it
         z = (values[i] - peak) * inverse_temperature
@@ -184,10 +183,9 @@ def nucleus_kernel(
 
     ``tops`` and ``log_sums`` [N] are the maxima and ln sum exp(z) of the one-pass statistics.
     """
-    lanes = np.empty(LANES, tile.dtype)
     values = np.empty(n + 1, tile.dtype)
     for i in range(starts.size):
-        _nucleus_row(
+        nucleus_row(
             flat, starts[i], n, bits, inverse_temperature, floor, tops[i], log_sums[i], p, slack,
-            inclusive, max_rank, tile, lanes, values, result, i,
+            inclusive, max_rank, tile, values, result, i,
         )  # fmt: skip

@@ -23,6 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 LN2: Final = math.log(2.0)
+TILE: Final = 1024  # elements a kernel works on at a time: 4 kB of float32
 
 F32 = np.float32
 _LOG2E_32 = F32(1.4426950408889634)
@@ -107,6 +108,43 @@ def prefetch(_typing: Any, array: Any, index: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(array, index), codegen
+
+
+@intrinsic
+def tile_maximum(_typing: Any, tile: Any) -> Any:
+    """Maximum of the first TILE elements of a 1-D array; nan is passed over.
+
+    Written in vector instructions, because the compiler does not vectorise a maximum that must
+    pass over nan: this takes a quarter of the time of a loop over independent lanes.
+    """
+
+    def codegen(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        element = _FLOAT if tile.dtype == types.float32 else _DOUBLE
+        width = 16 if tile.dtype == types.float32 else 8
+        vector = ir.VectorType(element, width)
+        view = context.make_array(tile)(context, builder, arguments[0])
+        first = builder.bitcast(view.data, vector.as_pointer())
+        lowest = ir.Constant(vector, [ir.Constant(element, float("-inf"))] * width)
+        best = [lowest] * 4  # four chains hide the latency of the comparison
+        for block in range(TILE // width):
+            x = builder.load(builder.gep(first, [_I64(block)]), align=element_bytes(element))
+            is_larger = builder.fcmp_ordered(">", x, best[block % 4])
+            best[block % 4] = builder.select(is_larger, x, best[block % 4])
+        while len(best) > 1:
+            a, b = best.pop(), best.pop()
+            best.insert(0, builder.select(builder.fcmp_ordered(">", a, b), a, b))
+        top = builder.extract_element(best[0], _I32(0))
+        for lane in range(1, width):
+            x = builder.extract_element(best[0], _I32(lane))
+            top = builder.select(builder.fcmp_ordered(">", x, top), x, top)
+        return top
+
+    return tile.dtype(tile), codegen
+
+
+def element_bytes(element: Any) -> int:
+    """Size of a float or double of LLVM."""
+    return 4 if element == _FLOAT else 8
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})

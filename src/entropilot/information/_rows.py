@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from entropilot.errors import InputError
 from entropilot.information._backend import is_torch
-from entropilot.information._numeric import FLOOR_32, FLOOR_64
+from entropilot.information._numeric import FLOOR_32, FLOOR_64, TILE
 from entropilot.information._statistics_kernels import (
     BFLOAT16,
     FLOAT16,
     N_RESULTS,
-    TILE,
     jsd_kernel,
     statistics_kernel,
 )

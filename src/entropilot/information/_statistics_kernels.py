@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 
 from entropilot.information._numeric import (
     LN2,
+    TILE,
     bfloat16_bits,
     exponential,
     float16_bits,
     log_one_plus,
     prefetch,
+    tile_maximum,
 )
 
 Array = NDArray[Any]
 
-TILE: Final = 1024  # 4 kB of float32
-LANES: Final = 64  # divides TILE; independent maxima, so that the loop vectorises without fastmath
 
 #: Rows of the result of :func:`statistics_kernel`.
 MAX, LOG_SUM, MEAN, VARIANCE, LOGPROB, JSD, SUM_P2, SUM_P2_LOGP = range(8)
@@ -70,21 +70,11 @@ def _widen_for(flat: Any, start: Any, n: Any, bits: Any, tile: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def largest_of(tile: Array, n: int, lanes: Array) -> float:
+def largest_of(tile: Array, n: int) -> float:
     """Maximum of tile[:n]; nan is passed over. The tile is filled up with -inf."""
-    padded = (n + LANES - 1) // LANES * LANES
-    for j in range(n, padded):
+    for j in range(n, TILE):
         tile[j] = -np.inf
-    for lane in range(LANES):
-        lanes[lane] = -np.inf
-    for block in range(0, padded, LANES):
-        part = tile[block : block + LANES]
-        for lane in range(LANES):
-            x = part[lane]
-            lanes[lane] = x if x > lanes[lane] else lanes[lane]
-    top: float = lanes[0]
-    for lane in range(1, LANES):
-        top = max(top, lanes[lane])
+    top: float = tile_maximum(tile)
     return top
 
 
@@ -133,7 +123,7 @@ def _tile_sums_and_squares(
 @njit(cache=True, nogil=True)
 def extend_sums(
     flat: Array, start: int, n: int, bits: int, inverse_temperature: Any, floor: Any, tile: Array,
-    lanes: Array, squares: bool, sums: Array,
+    squares: bool, sums: Array,
 ) -> bool:  # fmt: skip
     """Add flat[start : start + n] to the running sums of a row; False where there is nan.
 
@@ -144,9 +134,9 @@ def extend_sums(
     for j in range(0, n, TILE):
         width = min(TILE, n - j)
         widen(flat, start + j, width, bits, tile)
-        for line in range(0, TILE, 16):  # the next tile arrives while this one is computed
-            prefetch(flat, start + j + TILE + line)
-        largest = largest_of(tile, width, lanes)
+        for line in range(0, TILE, 16):  # what comes next arrives meanwhile
+            prefetch(flat, start + j + 2 * TILE + line)
+        largest = largest_of(tile, width)
         if largest == -np.inf:  # nothing possible in this tile; but nan must not pass unseen
             for i in range(width):
                 if np.isnan(tile[i]):
@@ -206,13 +196,11 @@ def start_sums(sums: Array) -> None:
 @njit(cache=True, nogil=True)
 def _row(
     flat: Array, start: int, n: int, bits: int, inverse_temperature: Any, floor: Any, tile: Array,
-    lanes: Array, squares: bool, sums: Array, result: Array, i: int,
+    squares: bool, sums: Array, result: Array, i: int,
 ) -> None:  # fmt: skip
     """Column i of the result: maximum, ln sum exp(z), mean and variance of z, squares."""
     start_sums(sums)
-    if not extend_sums(
-        flat, start, n, bits, inverse_temperature, floor, tile, lanes, squares, sums
-    ):
+    if not extend_sums(flat, start, n, bits, inverse_temperature, floor, tile, squares, sums):
         sums[S] = np.nan
     finish_row(sums, result, i)
 
@@ -273,11 +261,11 @@ def statistics_kernel(
     while that row is still in the second-level cache, and nan elsewhere. An empty ``targets`` asks
     for no log-prob, an empty ``follows`` for no divergence. ``tile`` [2, TILE] gives the precision.
     """
-    lanes, sums = np.empty(LANES, tile.dtype), np.empty(N_SUMS)
+    sums = np.empty(N_SUMS)
     for i in range(starts.size):
         start = starts[i]
         _row(
-            flat, start, n, bits, inverse_temperature, floor, tile[0], lanes, squares, sums,
+            flat, start, n, bits, inverse_temperature, floor, tile[0], squares, sums,
             result, i,
         )  # fmt: skip
         top, log_sum = result[MAX, i], result[LOG_SUM, i]
@@ -302,15 +290,15 @@ def jsd_kernel(
     n: int, inverse_temperature: Any, floor: Any, tile: Array, result: Array,
 ) -> int:  # fmt: skip
     """Fill result [N] with the divergence of row i of a and of b; the first bad row, or -1."""
-    lanes, sums = np.empty(LANES, tile.dtype), np.empty(N_SUMS)
+    sums = np.empty(N_SUMS)
     row_a, row_b = np.empty((N_RESULTS, 1)), np.empty((N_RESULTS, 1))
     for i in range(starts_a.size):
         _row(
-            flat_a, starts_a[i], n, bits_a, inverse_temperature, floor, tile[0], lanes, False, sums,
+            flat_a, starts_a[i], n, bits_a, inverse_temperature, floor, tile[0], False, sums,
             row_a, 0,
         )  # fmt: skip
         _row(
-            flat_b, starts_b[i], n, bits_b, inverse_temperature, floor, tile[0], lanes, False, sums,
+            flat_b, starts_b[i], n, bits_b, inverse_temperature, floor, tile[0], False, sums,
             row_b, 0,
         )  # fmt: skip
         top_a, log_a = row_a[MAX, 0], row_a[LOG_SUM, 0]

@@ -123,7 +123,7 @@ def _measured(
     shape, n = tuple(logits.shape), checked_width(logits, n_vocab)
     if previous and len(shape) < 2:
         raise InputError(f"previous=True needs logits [..., T, V]; the shape is {shape}")
-    labels = _labels(targets, shape[:-1], n)
+    labels = checked_labels(targets, shape[:-1], n)
     result = measured_sums(logits, labels, temperature, n, previous, squares)
 
     def shaped(row: Array) -> Array:
@@ -188,7 +188,7 @@ def checked_width(logits: Array, n_vocab: int | None) -> int:
     return int(n_vocab)
 
 
-def _labels(targets: Array | None, shape: tuple[int, ...], n: int) -> Any:
+def checked_labels(targets: Array | None, shape: tuple[int, ...], n: int) -> Any:
     """Targets as a flat int64 array (torch stays on its device), validated."""
     if targets is None:
         return None
@@ -202,7 +202,7 @@ def _labels(targets: Array | None, shape: tuple[int, ...], n: int) -> Any:
         flat = flat.astype(np.int64)
     if tuple(flat.shape) != shape:
         raise InputError(
-            f"targets have shape {tuple(flat.shape)}; logits without the last axis have {shape}"
+            f"targets have shape {tuple(flat.shape)}; one a row of logits is expected: {shape}"
         )
     flat = flat.reshape(-1)
     if flat.shape[0]:
@@ -228,7 +228,11 @@ def reject_row(logits: Array, row: int, n: int, name: str = "logits") -> None:
     """Say why a row (counted over the flattened leading axes) is no distribution, if it is none."""
     index = tuple(int(i) for i in np.unravel_index(row, tuple(logits.shape[:-1]) or (1,)))
     found = (logits if logits.ndim > 1 else logits[None])[index][:n]
-    where = f"{name}, row {index[0] if len(index) == 1 else list(index)}"
+    reject_values(found, f"{name}, row {index[0] if len(index) == 1 else list(index)}")
+
+
+def reject_values(found: Array, where: str) -> None:
+    """Say why the logits of one row are no distribution, if they are none."""
     if bool((found != found).any()):  # noqa: PLR0124
         raise InputError(f"{where}: nan. What made them is broken from there on")
     if float(found.max()) == float("-inf"):

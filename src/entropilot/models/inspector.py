@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.errors import InputError, LimitError
 from entropilot.models.loaders import LanguageModel
+from entropilot.models.tree_attention import (
+    language_model_forward,
+    tree_mask,
+    tree_positions,
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class NaiveInspector:
             raise InputError(f"{last} rows asked for from {len(ids)} tokens")
         _check_context(len(ids), self.model)
         rows = np.arange(len(ids) - last, len(ids))
-        return _forward(self.model, np.asarray(ids), rows, None, None)
+        return language_model_forward(self.model)(np.asarray(ids), rows, None, None)
 
 
 @dataclass(frozen=True)
@@ -82,36 +86,14 @@ class TreeInspector(NaiveInspector):
             raise InputError("the question has no tokens; the inspector needs the problem to read")
         _check_context(n_chain + n_suffix, self.model)
         ids = np.concatenate([*map(np.asarray, segments), np.tile(suffix, len(ends))])
-        inside = np.arange(n_suffix)
-        position = np.concatenate([np.arange(n_chain), (ends[:, None] + inside).ravel()])
+        sizes = np.full(len(ends), n_suffix)
         starts = n_chain + n_suffix * np.arange(len(ends))
-        rows = (starts[:, None] + inside[n_suffix - last :]).ravel()
-        seen = tree_mask(ends, n_suffix)
-        logits = _forward(self.model, ids.astype(np.int64), rows, position, seen)
+        rows = (starts[:, None] + np.arange(n_suffix - last, n_suffix)).ravel()
+        position = tree_positions(n_chain, ends, sizes)
+        seen = tree_mask(n_chain, ends, sizes)
+        forward = language_model_forward(self.model)
+        logits = forward(ids.astype(np.int64), rows, position, seen)
         return logits.reshape(len(ends), last, -1)
-
-
-def tree_mask(ends: NDArray[np.int64], n_suffix: int) -> NDArray[np.bool_]:
-    """Which token may look at which: [T, T] bool, T = L + (K+1) S.
-
-    Chain tokens see the chain up to themselves. Suffix k sees the first ends[k] chain tokens and
-    itself up to the looking token; it sees no other suffix.
-
-    Args:
-        ends: [K+1] tokens up to the end of the question and of each step; ends[-1] = L.
-        n_suffix: S.
-
-    Examples:
-        >>> tree_mask(np.array([1, 2]), 1).astype(int).tolist()
-        [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 1, 0, 1]]
-    """
-    n_chain = int(ends[-1])
-    total = n_chain + len(ends) * n_suffix
-    branch = np.repeat(np.arange(len(ends)), n_suffix)
-    mask = np.tri(total, dtype=bool)
-    mask[n_chain:, :n_chain] = np.arange(n_chain) < ends[branch][:, None]
-    mask[n_chain:, n_chain:] &= branch[:, None] == branch
-    return mask
 
 
 def _check_context(n_tokens: int, model: LanguageModel) -> None:
@@ -121,34 +103,3 @@ def _check_context(n_tokens: int, model: LanguageModel) -> None:
             f"context of {model.context} tokens of {model.name}; shorten the chain or take an "
             "inspector with a longer context"
         )
-
-
-def _forward(
-    model: LanguageModel,
-    ids: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    position: NDArray[np.int64] | None,
-    seen: NDArray[np.bool_] | None,
-) -> NDArray[np.float32]:
-    """Logits [rows, V] of one pass without a cache; the head runs on the wanted rows only."""
-    import torch
-
-    options: dict[str, Any] = {}
-    device = model.model.device
-    if seen is not None and position is not None:
-        kind = model.model.dtype
-        mask = torch.zeros(seen.shape, dtype=kind, device=device)
-        mask.masked_fill_(~torch.from_numpy(seen).to(device), torch.finfo(kind).min)
-        options = {
-            "attention_mask": mask[None, None],
-            "position_ids": torch.from_numpy(position).to(device)[None],
-        }
-    with torch.inference_mode():
-        out = model.model(
-            input_ids=torch.from_numpy(ids).to(device)[None],
-            use_cache=False,
-            logits_to_keep=torch.from_numpy(rows).to(device),
-            **options,
-        )
-    logits: NDArray[np.float32] = out.logits[0, :, : model.n_vocab].float().cpu().numpy()
-    return logits

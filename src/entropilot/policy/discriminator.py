@@ -1,49 +1,69 @@
-"""Clip_B and Clip_V: drop tokens whose update would lower the entropy most.
+"""Clip_B and Clip_V: drop the punished tokens that lower the entropy most.
 
-Each token has a discriminator S = p (H + ln p): a gradient step of size alpha on it moves the
-entropy of its position by -alpha (S - N), N the mean of S over the vocabulary. The masks drop the
-tokens that lie furthest on the side that lowers the entropy. A dropped token leaves the
-denominator too.
+The entropy discriminator S = p (H + log p) of a drawn token says how a push on it moves the entropy
+of its distribution: a policy-gradient step of strength alpha changes it by -alpha (S - N), with N
+the mean of S over the vocabulary. Punishing a token rarer than usual (S far below its level) lowers
+the entropy; those tokens leave the mask.
 
 Legend: B answers, T tokens. Nats. Everything is detached.
 
 Source: On the Entropy Dynamics in Reinforcement Fine-Tuning of Large Language Models (arXiv
-2602.03392); masks as in Trinity-RFT 0.5.2, clipb_advantage.py and
-clipv_advantage.py.
-Departs from that code: log-probs and entropies are of one and the same policy (its Clip_B mixes
-the sampler's log-probs with the trainer's entropies); Clip_V drops no token of advantage 0, which
-has no gradient and would only change the denominator; ``mu_pos`` adds the other side, off unless
-given.
+2602.03392), Theorem 3.3 and the clipping of Section 4; the authors' example in Trinity-RFT.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, Final, NamedTuple
+import warnings
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError
-from entropilot.policy.entropy_prediction import (
-    NEEDS_PREDICTION,
-    check_same_shape,
-    discriminator_of_tokens,
-    warn_other_policy,
-)
-from entropilot.policy.idle_warning import counted_idle
+from entropilot.information import masked_mean
+from entropilot.policy.rollouts import check_logprobs
+from entropilot.policy.surrogates import log_ratio
 from entropilot.policy.term import Applied, State, Term, View
 
-NEEDS_B: Final = frozenset({"logprob", "entropy"})
+MU_BATCH: Final = 2.5  # the example's setting of Clip_B
+MU_VOCABULARY: Final = 8.5  # of Clip_V; its class default is 2.0
+MAX_FRACTION: Final = 1e-4
+OTHER_VERSION: Final = 1e-3  # mean |log-ratio| above which the statistics are of another policy
 
-_FLAT = 1e-12  # a spread below it is rounding
 
-
-class Dropped(NamedTuple):
-    """Tokens that stay, [B, T] bool, and metrics without prefix."""
+class Clipped(NamedTuple):
+    """Which tokens stay, [B, T] bool, and what was dropped."""
 
     kept: Tensor
-    metrics: dict[str, float]
+    metrics: dict[str, Tensor]
+
+
+def entropy_discriminator(logprob: Tensor, entropy: Tensor) -> Tensor:
+    """S = p (H + log p) of drawn tokens.
+
+    Positive where the token is likelier than exp(-H): rewarding it lowers the entropy.
+
+    Args:
+        logprob: [...] nats, <= 0.
+        entropy: [...] nats, of the same distributions at the same temperature.
+
+    Returns:
+        [...] nats, at least -exp(-1 - H).
+
+    Raises:
+        InputError: the shapes differ.
+
+    Examples:
+        >>> half = torch.tensor([0.5]).log()
+        >>> entropy_discriminator(half, -half).item()
+        0.0
+    """
+    if logprob.shape != entropy.shape:
+        raise InputError(
+            f"logprob has shape {tuple(logprob.shape)}, entropy {tuple(entropy.shape)}; they must "
+            "be of the same tokens"
+        )
+    return logprob.exp() * (entropy + logprob)
 
 
 def clip_b_mask(
@@ -52,162 +72,188 @@ def clip_b_mask(
     advantages: Tensor,
     mask: Tensor,
     *,
-    mu: float = 2.5,
+    mu: float = MU_BATCH,
     mu_pos: float | None = None,
-) -> Dropped:
-    """Clip_B: drop by the discriminator's distance from the batch mean.
+) -> Clipped:
+    """Clip_B: against the mean of the batch.
 
-        E, sd = mean and population standard deviation of S over the tokens that count
-        dropped:  A < 0 and S - E < -mu sd     (and A > 0 and S - E > mu_pos sd, where given)
+        z = S - mean(S),   sd = population sd of S over the tokens that count
+        dropped:  A < 0 and z < -mu sd;   with mu_pos also A > 0 and z > mu_pos sd
 
     Args:
-        logprob: [B, T] nats.
+        logprob: [B, T] nats, of the policy before the update.
         entropy: [B, T] nats.
         advantages: [B, T].
         mask: [B, T] bool.
-        mu: >= 0; lower drops more. The paper sweeps 2 to 3.
-        mu_pos: >= 0, or None for the released, one-sided form.
+        mu: >= 0; larger drops fewer.
+        mu_pos: >= 0, or None for the released one-sided form.
 
     Returns:
-        Kept tokens and metrics: n_tokens, n_dropped, frac_clipped, frac_clipped_pos and
-        frac_clipped_neg (of the tokens of that sign), mean, sd. Without a token that counts, the
-        mask as it is and zeros.
+        ``Clipped``; kept is False off the mask.
 
     Raises:
         ConfigurationError: mu or mu_pos below 0.
-        InputError: shapes differ, log-probs above 0, entropies below 0, or nan where tokens count.
+        InputError: shapes differ, or a log-prob is above 0 or an entropy below 0.
 
     Examples:
-        >>> p = torch.tensor([[0.9, 0.9, 0.9, 0.05]])
-        >>> a, one = -torch.ones(1, 4), torch.ones(1, 4)
-        >>> clip_b_mask(p.log(), one, a, one.bool(), mu=1.0).kept.tolist()
+        >>> p = torch.tensor([[0.9, 0.9, 0.9, 0.01]])
+        >>> minus = -torch.ones(1, 4)
+        >>> clip_b_mask(p.log(), torch.full((1, 4), 0.5), minus, minus < 0, mu=1.0).kept.tolist()
         [[True, True, True, False]]
     """
     _check_mu(mu, mu_pos)
-    score = discriminator_of_tokens(logprob, entropy, advantages, mask)
-    n = int(mask.sum())
-    mean = score.sum() / max(n, 1)
+    score = _score(logprob, entropy, mask)
+    if not bool(mask.any()):
+        return Clipped(mask, _shares(mask, mask, advantages))
+    mean = score[mask].mean()
     gap = torch.where(mask, score - mean, 0)
-    sd = (gap.square().sum() / max(n, 1)).sqrt()
-    low, high = _outside(gap, advantages, mask, sd, mu, mu_pos)
-    return _dropped(low, high, advantages, mask, mean, sd)
+    sd = (gap[mask] ** 2).mean().sqrt()
+    found = {"mean": mean, "sd": sd}
+    if float(sd) < 1e-12:
+        return Clipped(mask, _shares(mask, mask, advantages) | found)
+    dropped = (advantages < 0) & (gap < -mu * sd)
+    if mu_pos is not None:
+        dropped = dropped | ((advantages > 0) & (gap > mu_pos * sd))
+    kept = mask & ~dropped
+    return Clipped(kept, _shares(kept, mask, advantages) | found)
 
 
 def clip_v_mask(
     logprob: Tensor,
     entropy: Tensor,
-    vocab_mean: Tensor | None,
+    vocab_mean: Tensor,
     advantages: Tensor,
     mask: Tensor,
     *,
-    mu: float = 8.5,
+    mu: float = MU_VOCABULARY,
     mu_pos: float | None = None,
-    max_frac: float = 1e-4,
-) -> Dropped:
-    """Clip_V: drop by the discriminator's distance from the mean of its own position.
+    max_frac: float = MAX_FRACTION,
+) -> Clipped:
+    """Clip_V: against the mean over the vocabulary of each token's own distribution.
 
-        D = N - S;  sd = population standard deviation of D over the tokens that count
-        dropped:  A < 0 and D > mu sd          (and A > 0 and -D > mu_pos sd, where given)
+        D = N - S,   sd = population sd of D over the tokens that count
+        dropped:  A < 0 and D > mu sd;   with mu_pos also A > 0 and -D > mu_pos sd
 
-    No mean is subtracted from D, which is centred already. If more than ``max_frac`` of the
-    tokens would go, only the max(floor(max_frac n), 1) with the largest abs(D) go.
+    No mean is taken off D, which is centred on policy. Of more than ``max_frac`` of all tokens only
+    those with the largest D (for A > 0: the largest -D) are dropped, at least one.
+
+    Args:
+        logprob: [B, T] nats, of the policy before the update.
+        entropy: [B, T] nats.
+        vocab_mean: [B, T] N = H sum p^2 + sum p^2 log p.
+        advantages: [B, T].
+        mask: [B, T] bool.
+        mu: >= 0; larger drops fewer.
+        mu_pos: >= 0, or None for the released one-sided form.
+        max_frac: in (0, 1].
+
+    Returns:
+        ``Clipped``.
+
+    Raises:
+        ConfigurationError: a setting is out of range.
+        InputError: as ``clip_b_mask``.
+
+    Source: departs from the authors' code, which also drops tokens of advantage 0.
+    """
+    _check_mu(mu, mu_pos)
+    if not 0 < max_frac <= 1:
+        raise ConfigurationError(f"max_frac is {max_frac}; it must be in (0, 1]")
+    score = _score(logprob, entropy, mask)
+    if not bool(mask.any()):
+        return Clipped(mask, _shares(mask, mask, advantages))
+    below = torch.where(mask, vocab_mean - score, 0)
+    values = below[mask]
+    sd = ((values - values.mean()) ** 2).mean().sqrt()
+    dropped = mask & (advantages < 0) & (below > mu * sd)
+    size = below
+    if mu_pos is not None:
+        raised = mask & (advantages > 0) & (-below > mu_pos * sd)
+        dropped, size = dropped | raised, torch.where(raised, -below, below)
+    most = max(int(max_frac * int(mask.sum())), 1)
+    if int(dropped.sum()) > most:
+        order = torch.where(dropped, size, -torch.inf).flatten()
+        worst = order.topk(most).indices
+        dropped = torch.zeros_like(dropped).flatten().index_fill(0, worst, True).view(mask.shape)
+    kept = mask & ~dropped
+    return Clipped(kept, _shares(kept, mask, advantages) | {"sd": sd, "mean": values.mean()})
+
+
+def predict_entropy_step(
+    logprob: Tensor,
+    entropy: Tensor,
+    vocab_mean: Tensor,
+    advantages: Tensor,
+    ratio: Tensor,
+    mask: Tensor,
+    *,
+    learning_rate: float = 1.0,
+    eps_low: float = 0.2,
+    eps_high: float = 0.2,
+) -> tuple[Tensor, Tensor]:
+    """First-order change of each token's entropy in an update, and the mean over tokens.
+
+        dH = -lr A r I (S - N) / n        I = 0 where PPO's clip has stopped the token
+
+    It takes every distribution as having logits of its own and the step as plain gradient descent
+    on the token mean. Shared weights and Adam change the size; read sign and shape.
 
     Args:
         logprob: [B, T] nats.
         entropy: [B, T] nats.
-        vocab_mean: [B, T], N = H sum p^2 + sum p^2 ln p; ``PolicyStatistics.vocab_mean``.
+        vocab_mean: [B, T].
         advantages: [B, T].
+        ratio: [B, T] pi / pi_old.
         mask: [B, T] bool.
-        mu: >= 0; lower drops more. The paper sweeps 7.5 to 8.5.
-        mu_pos: >= 0, or None for the released, one-sided form.
-        max_frac: in (0, 1], of the tokens that count.
+        learning_rate: of the step.
+        eps_low: width of the clip below 1.
+        eps_high: width above 1.
 
     Returns:
-        As ``clip_b_mask``; mean and sd are those of D.
-
-    Raises:
-        ConfigurationError: mu or mu_pos below 0, max_frac outside (0, 1].
-        InputError: as ``clip_b_mask``, or no vocab_mean.
-
-    Examples:
-        >>> p, one = torch.tensor([[0.9, 0.9, 0.9, 0.05]]), torch.ones(1, 4)
-        >>> clip_v_mask(p.log(), one, one / 2, -one, one.bool(), mu=1.0).metrics["n_dropped"]
-        1.0
+        Per token [B, T], 0 off the mask, and their mean.
     """
-    _check_mu(mu, mu_pos)
-    if not 0 < max_frac <= 1:
-        raise ConfigurationError(f"max_frac is {max_frac}; it is a share of tokens in (0, 1]")
-    if vocab_mean is None:
-        raise InputError(
-            "Clip_V needs vocab_mean, the mean of the discriminator over the vocabulary. Measure "
-            'it with the log-probs: statistics_from_logits(logits, tokens, wants=("logprob", '
-            '"entropy", "sum_p2", "sum_p2_logp")).vocab_mean'
-        )
-    score = discriminator_of_tokens(logprob, entropy, advantages, mask)
-    check_same_shape(logprob=score, vocab_mean=vocab_mean)
-    depth = torch.where(mask, vocab_mean.detach() - score, 0)
-    n = int(mask.sum())
-    mean = depth.sum() / max(n, 1)
-    centred = torch.where(mask, depth - mean, 0)
-    sd = (centred.square().sum() / max(n, 1)).sqrt()
-    low, high = _outside(-depth, advantages, mask, sd, mu, mu_pos)
-    largest = max(math.floor(max_frac * n), 1)
-    gone = low | high
-    if int(gone.sum()) > largest:
-        strength = torch.where(gone, depth.abs(), -1).reshape(-1)
-        chosen = torch.zeros_like(strength).bool()
-        chosen[strength.topk(largest).indices] = True
-        chosen = chosen.reshape(gone.shape)
-        low, high = low & chosen, high & chosen
-    return _dropped(low, high, advantages, mask, mean, sd)
+    score = _score(logprob, entropy, mask)
+    stopped = ((advantages > 0) & (ratio > 1 + eps_high)) | (
+        (advantages < 0) & (ratio < 1 - eps_low)
+    )
+    n = mask.sum().clamp(min=1)
+    active = mask & ~stopped
+    strength = torch.where(active, learning_rate * advantages * ratio, 0)
+    change = -strength * torch.where(active, score - vocab_mean, 0) / n
+    return change, change.sum() / n
 
 
-def clip_b(mu: float = 2.5, mu_pos: float | None = None) -> Term:
-    """Mask term of Clip_B; see ``clip_b_mask``.
+def clip_b(mu: float = MU_BATCH, mu_pos: float | None = None) -> Term:
+    """Shrink-mask term of Clip_B; see ``clip_b_mask``.
 
-    When this does nothing: S is bounded below by -exp(-1 - H), so with a small vocabulary or a
-    high entropy no token lies 2.5 sd below the mean and the one-sided form drops none. Then lower
-    ``mu``, or set ``mu_pos``. It also drops nothing while all advantages are 0. After 100 updates
-    without a dropped token it warns.
-
-    Args:
-        mu: >= 0.
-        mu_pos: >= 0, or None.
-
-    Raises:
-        ConfigurationError: mu or mu_pos below 0.
+    When this does nothing: S is at least -exp(-1 - H) and can be as large as H, so its lower tail
+    is short where entropies are small; the one-sided form may then drop no token at all (see
+    ``clip-b/frac_clipped``). The two-sided form between mu 1 and 2.5 is a sharp dial.
 
     Examples:
-        >>> clip_b(mu_pos=2.5).settings
+        >>> clip_b(2.5, 2.5).settings
         {'mu': 2.5, 'mu_pos': 2.5}
     """
     _check_mu(mu, mu_pos)
 
     def apply(view: View, state: State) -> Applied:
-        now = view.policy
+        now = view.policy.detached()
         found = clip_b_mask(
             now.logprob, now.get("entropy"), view.advantages, view.mask, mu=mu, mu_pos=mu_pos
         )
-        return _applied("clip-b", found, view, state)
+        return _applied("clip-b", found, state)
 
-    settings: dict[str, Any] = {"mu": mu, "mu_pos": mu_pos}
-    return Term("clip-b", apply, init=_fresh, needs=NEEDS_B, settings=settings)
+    needs = frozenset({"logprob", "entropy"})
+    return Term("clip-b", apply, _start, needs, {"mu": mu, "mu_pos": mu_pos})
 
 
-def clip_v(mu: float = 8.5, mu_pos: float | None = None, max_frac: float = 1e-4) -> Term:
-    """Mask term of Clip_V; see ``clip_v_mask``.
+def clip_v(
+    mu: float = MU_VOCABULARY, mu_pos: float | None = None, max_frac: float = MAX_FRACTION
+) -> Term:
+    """Shrink-mask term of Clip_V; see ``clip_v_mask``.
 
-    When this does nothing: no negative token lies ``mu`` sd below the mean of its position (a
-    small vocabulary rarely has one at 8.5), or all advantages are 0. With few tokens ``max_frac``
-    leaves a single token to drop. After 100 updates without a dropped token it warns.
-
-    Args:
-        mu: >= 0.
-        mu_pos: >= 0, or None.
-        max_frac: in (0, 1].
-
-    Raises:
-        ConfigurationError: mu or mu_pos below 0, max_frac outside (0, 1].
+    When this does nothing: no token lies mu standard deviations below its vocabulary's mean, or
+    ``max_frac`` of a small batch is less than a token (one is still dropped).
 
     Examples:
         >>> sorted(clip_v().needs)
@@ -215,72 +261,76 @@ def clip_v(mu: float = 8.5, mu_pos: float | None = None, max_frac: float = 1e-4)
     """
     _check_mu(mu, mu_pos)
     if not 0 < max_frac <= 1:
-        raise ConfigurationError(f"max_frac is {max_frac}; it is a share of tokens in (0, 1]")
+        raise ConfigurationError(f"max_frac is {max_frac}; it must be in (0, 1]")
 
     def apply(view: View, state: State) -> Applied:
-        now = view.policy
+        now = view.policy.detached()
         found = clip_v_mask(
-            *(now.logprob, now.get("entropy"), now.vocab_mean, view.advantages, view.mask),
+            now.logprob,
+            now.get("entropy"),
+            now.vocab_mean,
+            view.advantages,
+            view.mask,
             mu=mu,
             mu_pos=mu_pos,
             max_frac=max_frac,
         )
-        return _applied("clip-v", found, view, state)
+        return _applied("clip-v", found, state)
 
-    settings: dict[str, Any] = {"mu": mu, "mu_pos": mu_pos, "max_frac": max_frac}
-    return Term("clip-v", apply, init=_fresh, needs=NEEDS_PREDICTION, settings=settings)
-
-
-def _fresh(_view: View) -> State:
-    return {"updates": 0, "idle": 0}
+    needs = frozenset({"logprob", "entropy", "sum_p2", "sum_p2_logp"})
+    settings = {"mu": mu, "mu_pos": mu_pos, "max_frac": max_frac}
+    return Term("clip-v", apply, _start, needs, settings)
 
 
-def _applied(name: str, found: Dropped, view: View, state: State) -> Applied:
-    kept = state or {"updates": 0, "idle": 0}
-    if kept["updates"] == 0:
-        warn_other_policy(view.policy.logprob, view.rollouts.old_logprob, view.mask)
-    idle = counted_idle(
-        kept["idle"],
-        found.metrics["n_dropped"] > 0,
-        term=name,
-        why="No token lies mu standard deviations away; lower mu, or set mu_pos",
-    )
+def _start(view: View) -> State:
+    """Said once, before the first update: statistics of another policy than the sampler's."""
+    gap = log_ratio(view.policy.logprob.detach(), view.rollouts.old_logprob, view.mask).abs()
+    mean = float(gap.sum() / view.mask.sum().clamp(min=1))
+    if mean > OTHER_VERSION:
+        warnings.warn(
+            f"log-probs of the first update differ from the sampler's by {mean:.3g} nats on "
+            "average; the discriminator is meant for the policy that sampled. Synchronise sampler "
+            "and trainer, or check the temperature",
+            stacklevel=2,
+        )
+    return None
+
+
+def _applied(name: str, found: Clipped, state: State) -> Applied:
     metrics = {f"{name}/{key}": value for key, value in found.metrics.items()}
-    return Applied(found.kept, {"updates": kept["updates"] + 1, "idle": idle}, metrics)
+    return Applied(found.kept, state, metrics)
 
 
-def _outside(
-    gap: Tensor, advantages: Tensor, mask: Tensor, sd: Tensor, mu: float, mu_pos: float | None
-) -> tuple[Tensor, Tensor]:
-    """Tokens that are punished and lie far below, and those rewarded that lie far above."""
-    none = torch.zeros_like(mask)
-    if not float(sd) > _FLAT:
-        return none, none
-    low = mask & (advantages < 0) & (gap < -mu * sd)
-    return low, none if mu_pos is None else mask & (advantages > 0) & (gap > mu_pos * sd)
+def _score(logprob: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:
+    if logprob.shape != entropy.shape or logprob.shape != mask.shape:
+        raise InputError(
+            f"logprob, entropy and mask have shapes {tuple(logprob.shape)}, "
+            f"{tuple(entropy.shape)}, {tuple(mask.shape)}; they must be of the same tokens"
+        )
+    check_logprobs("logprob", logprob, mask)
+    bad = mask & ~(entropy >= -1e-6)
+    if bool(bad.any()):
+        row, token = (int(i) for i in bad.nonzero()[0])
+        raise InputError(
+            f"entropy of answer {row}, token {token}, is {float(entropy[row, token]):.4g}; "
+            "entropies are >= 0"
+        )
+    safe = torch.where(mask, logprob, 0), torch.where(mask, entropy, 0)
+    return torch.where(mask, entropy_discriminator(*safe), 0)
 
 
-def _dropped(
-    low: Tensor, high: Tensor, advantages: Tensor, mask: Tensor, mean: Tensor, sd: Tensor
-) -> Dropped:
-    n, n_low, n_high, negative, positive = torch.stack(
-        [x.sum() for x in (mask, low, high, mask & (advantages < 0), mask & (advantages > 0))]
-    ).tolist()
-    metrics = {
-        "n_tokens": float(n),
-        "n_dropped": float(n_low + n_high),
-        "frac_clipped": (n_low + n_high) / max(n, 1),
-        "frac_clipped_pos": n_high / max(positive, 1),
-        "frac_clipped_neg": n_low / max(negative, 1),
-        "mean": float(mean),
-        "sd": float(sd),
-    }
-    return Dropped(mask & ~low & ~high, metrics)
+def _shares(kept: Tensor, mask: Tensor, advantages: Tensor) -> dict[str, Tensor]:
+    dropped = (mask & ~kept).to(advantages.dtype)
+    shares = {"frac_clipped": dropped.sum() / mask.sum().clamp(min=1)}
+    for name, side in (("pos", advantages > 0), ("neg", advantages < 0)):
+        counted = mask & side
+        shares[f"frac_clipped_{name}"] = (
+            masked_mean(dropped, counted) if bool(counted.any()) else dropped.sum() * 0
+        )
+    return shares
 
 
 def _check_mu(mu: float, mu_pos: float | None) -> None:
     for name, value in (("mu", mu), ("mu_pos", mu_pos)):
         if value is not None and not value >= 0:
-            raise ConfigurationError(
-                f"{name} is {value}; it counts standard deviations and must be >= 0"
-            )
+            raise ConfigurationError(f"{name} is {value}; it must be >= 0")

@@ -1,67 +1,93 @@
-"""Entropy bonus: subtract a multiple of the mean token entropy from the loss.
+"""Entropy bonuses: the plain regulariser, with a schedule or a target.
 
-    loss - coef mean(H)
-
-The oldest of the entropy controls. It is off unless it is named: a coefficient that is switched on
-unasked has been blamed for runs that explode.
-
-Legend: B answers, T tokens. Nats. Gradient flows through the entropies; the coefficient and the
-rule that moves it are detached.
-
-Source: Williams and Peng 1991; verl's ``entropy_coeff`` and TRL 1.16's ``entropy_coef``. The
-adaptive rule: Skywork-OR1 (arXiv 2505.22312), Section 4, as TRL 1.16 has it.
+Legend: B answers, T tokens. Nats.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
-
-import torch
-from torch import Tensor
+from collections.abc import Callable
 
 from entropilot.errors import ConfigurationError
-from entropilot.policy.aggregation import Aggregation
-from entropilot.policy.schedules import Schedule, as_schedule
+from entropilot.information import masked_mean
 from entropilot.policy.term import Applied, State, Term, View
 
-NEEDS: Final = frozenset({"entropy"})
+#: From the number of updates done to a factor of the coefficient.
+Schedule = Callable[[int], float]
 
 
-def entropy_bonus(coef: float | Schedule, *, aggregation: Aggregation | None = None) -> Term:
-    """Regulariser ``-coef * mean(H)`` over the tokens of the original mask.
-
-    When this does nothing: at ``coef=0``. At the usual 0.001 it is often too weak to see, and at
-    ten times that it can drive the entropy up without end, since nothing bounds it: watch the
-    entropy, or use ``adaptive_entropy_bonus``.
-
-    Args:
-        coef: a number, or a schedule over the updates (see ``schedules``). Negative lowers the
-            entropy.
-        aggregation: of the token entropies. Token-mean unless given, as in TRL; verl takes the
-            aggregation of the loss.
-
-    Raises:
-        ConfigurationError: coef is not finite.
+def constant() -> Schedule:
+    """The coefficient as it is.
 
     Examples:
-        >>> from entropilot.policy.schedules import cosine
-        >>> entropy_bonus(cosine(0.01, 0.0, 100)).settings
-        {'coef': 'cosine 0.01 to 0 over 100'}
+        >>> constant()(100)
+        1.0
     """
-    schedule = as_schedule(coef)
-    reduce = aggregation or Aggregation()
+    return lambda _update: 1.0
+
+
+def linear_decay(updates: int, end: float = 0.0) -> Schedule:
+    """From 1 to ``end`` over some updates, then ``end``.
+
+    Examples:
+        >>> linear_decay(10)(5)
+        0.5
+    """
+    if not updates >= 1:
+        raise ConfigurationError(f"a decay over {updates} updates; it takes at least 1")
+    return lambda update: 1 + (end - 1) * min(1.0, update / updates)
+
+
+def cosine_decay(updates: int, end: float = 0.0) -> Schedule:
+    """From 1 to ``end`` along half a cosine, then ``end``.
+
+    Examples:
+        >>> round(cosine_decay(10)(5), 3)
+        0.5
+    """
+    if not updates >= 1:
+        raise ConfigurationError(f"a decay over {updates} updates; it takes at least 1")
+    return lambda update: (
+        end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, update / updates)))
+    )
+
+
+def entropy_bonus(coef: float, schedule: Schedule | None = None) -> Term:
+    """Regulariser ``-coef * mean entropy`` over the tokens that count; gradient through H.
+
+    When this does nothing: ``coef`` 0. A coefficient that holds the entropy of a small vocabulary
+    explodes that of a large one.
+
+    Args:
+        coef: >= 0; more raises the entropy.
+        schedule: factor by update number, which is the term's state; None is constant.
+
+    Raises:
+        ConfigurationError: coef below 0.
+
+    Examples:
+        >>> entropy_bonus(0.01).settings
+        {'coef': 0.01}
+    """
+    if not coef >= 0:
+        raise ConfigurationError(f"coef of the entropy bonus is {coef}; it must be >= 0")
+    factor = schedule or constant()
 
     def apply(view: View, state: State) -> Applied:
-        update = (state or {"updates": 0})["updates"]
-        mean = _mean(view, reduce)
-        now = schedule.at(update)
-        metrics = {"entropy-bonus/entropy": float(mean.detach()), "entropy-bonus/coef": now}
-        return Applied(-now * mean, {"updates": update + 1}, metrics)
+        update = 0 if state is None else int(state["update"])
+        now = coef * factor(update)
+        if not bool(view.mask.any()):
+            return Applied(view.policy.get("entropy").sum() * 0, {"update": update + 1})
+        mean = masked_mean(view.policy.get("entropy"), view.mask)
+        metrics = {"entropy-bonus/entropy": mean.detach(), "entropy-bonus/coef": now}
+        return Applied(-now * mean, {"update": update + 1}, metrics)
 
-    settings: dict[str, Any] = {"coef": str(coef) if isinstance(coef, Schedule) else coef}
     return Term(
-        "entropy-bonus", apply, init=lambda _view: {"updates": 0}, needs=NEEDS, settings=settings
+        "entropy-bonus",
+        apply,
+        lambda _view: {"update": 0},
+        frozenset({"entropy"}),
+        {"coef": coef},
     )
 
 
@@ -72,68 +98,49 @@ def adaptive_entropy_bonus(
     low: float = 0.0,
     high: float = 1.0,
 ) -> Term:
-    """Entropy bonus whose coefficient climbs while the entropy is at or below a target.
+    """TRL's bonus with a target: the coefficient rises while the entropy is at or below it.
 
-        loss - c mean(H),   c = coef if H_last <= target else 0
-        after it:   coef <- clip(coef + step if mean(H) <= target else coef - step, low, high)
-                    H_last <- mean(H)
+        H <= target:  coef += step, and the bonus -coef * mean entropy acts
+        H > target:   coef -= step, and it does not
 
-    ``H_last`` is the mean entropy of the update before; the first update has none and applies 0.
+    The coefficient stays in [low, high]. It is the term's state, so it survives a checkpoint.
 
-    When this does nothing: while the entropy is above ``target`` the coefficient is not applied,
-    and falls to ``low``. A target that the run never falls to, as 0.2 with a small vocabulary,
-    leaves the run as it is.
+    When this does nothing: while the entropy is above the target.
 
     Args:
-        target: > 0 nats; half of the entropy at the start of the run is gentle.
-        start: coefficient at the start, in [low, high]; TRL's ``entropy_coef``.
-        step: > 0, change of the coefficient an update.
+        target: nats, > 0; in the unit of the run's own entropy.
+        start: first coefficient.
+        step: change an update.
         low: least coefficient.
         high: greatest coefficient.
 
     Raises:
-        ConfigurationError: a setting is out of its range.
+        ConfigurationError: a setting is out of range.
 
     Examples:
-        >>> adaptive_entropy_bonus(0.5).settings["step"]
-        0.005
-    """
-    numbers = (target, start, step, low, high)
-    if not all(map(math.isfinite, numbers)) or not (
-        target > 0 and step > 0 and low <= start <= high
-    ):
-        raise ConfigurationError(
-            f"adaptive entropy bonus with target={target}, start={start}, step={step}, low={low}, "
-            f"high={high}; expected target > 0, step > 0 and low <= start <= high"
-        )
-    reduce = Aggregation()
+        >>> adaptive_entropy_bonus(0.3).settings["target"]
+        0.3
 
-    def init(_view: View) -> State:
-        return {"coef": start, "entropy": None}
+    Source: TRL's ``use_adaptive_entropy``, after Skywork-OR1 (arXiv 2505.22312).
+    """
+    if not (target > 0 and step >= 0 and low <= start <= high):
+        raise ConfigurationError(
+            f"adaptive bonus with target={target}, step={step}, start={start}, low={low}, "
+            f"high={high}; expected target > 0, step >= 0, low <= start <= high"
+        )
 
     def apply(view: View, state: State) -> Applied:
-        last = state or {"coef": start, "entropy": None}
-        coef, before = last["coef"], last["entropy"]
-        mean = _mean(view, reduce)
-        applied = coef if before is not None and before <= target else 0.0
-        if bool(view.mask.any()):
-            before = float(mean.detach())
-            moved = coef + step if before <= target else coef - step
-            coef = min(max(moved, low), high)
-        metrics = {
-            "entropy-bonus/entropy": float(mean.detach()),
-            "entropy-bonus/coef": applied,
-            "entropy-bonus/next_coef": coef,
-        }
-        return Applied(-applied * mean, {"coef": coef, "entropy": before}, metrics)
+        coef = start if state is None else float(state["coef"])
+        if not bool(view.mask.any()):
+            return Applied(view.policy.get("entropy").sum() * 0, {"coef": coef})
+        mean = masked_mean(view.policy.get("entropy"), view.mask)
+        is_low = float(mean.detach()) <= target
+        coef = min(max(coef + (step if is_low else -step), low), high)
+        metrics = {"adaptive-bonus/coef": coef, "adaptive-bonus/entropy": mean.detach()}
+        value = -coef * mean if is_low else mean * 0
+        return Applied(value, {"coef": coef}, metrics)
 
     settings = {"target": target, "start": start, "step": step, "low": low, "high": high}
-    return Term("entropy-bonus", apply, init=init, needs=NEEDS, settings=settings)
-
-
-def _mean(view: View, reduce: Aggregation) -> Tensor:
-    """The aggregated entropy; 0 with a graph where no token counts."""
-    entropy = view.policy.get("entropy")
-    if not bool(view.mask.any()):
-        return torch.where(view.mask, entropy, 0).sum()
-    return reduce(entropy, view.mask)
+    return Term(
+        "adaptive-bonus", apply, lambda _view: {"coef": start}, frozenset({"entropy"}), settings
+    )

@@ -26,6 +26,7 @@ from torch import Tensor
 from entropilot.errors import ConfigurationError, InputError
 from entropilot.policy.advantages import group_normalised, group_shares
 from entropilot.policy.aggregation import Aggregation
+from entropilot.policy.reward_checks import within_group_variance_warning
 from entropilot.policy.rollouts import Rollouts
 from entropilot.policy.statistics import DIFFERENTIABLE, PolicyStatistics, check_wants
 from entropilot.policy.surrogates import clipped_ratio
@@ -190,6 +191,7 @@ class Objective:
         with torch.no_grad():
             for term in self.rewards:
                 reward = _run(term, view, state, metrics)
+                within_group_variance_warning(term.name, view.reward, reward, rollouts.group)
                 view = View(rollouts, None, reward, zeros, rollouts.mask, generator)
             metrics |= group_shares(view.reward, rollouts.group, rollouts.correct)
             for term in self.advantages:

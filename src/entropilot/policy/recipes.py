@@ -76,7 +76,7 @@ class Knob:
         if self.optional and value in (None, "none"):
             return None
         if self._allowed(value):
-            return int(value) if self.whole else value  # type: ignore[no-any-return]
+            return int(value) if self.whole else value
         raise ConfigurationError(f"{self.name} is {value!r}; expected {self.range}")
 
     def _allowed(self, value: Any) -> bool:

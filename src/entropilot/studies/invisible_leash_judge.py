@@ -35,7 +35,6 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
         _judge_null(measurements),
         *_judge_policies(measurements),
         _judge_right_answers(measurements),
-        *_not_run(),
     ]
 
 
@@ -195,25 +194,6 @@ def _judge_right_answers(measurements: Sequence[Measurement]) -> Finding:
         "S above E and above chance for single answers",
         a["S"] > a["E"] and a["S"] > a["null"],
     )
-
-
-def _not_run() -> list[Finding]:
-    reason = "needs the RL trainer"
-    return [
-        Finding(statement, reason, expected, None)
-        for statement, expected in (
-            ("Transformer: RL raises pass@1", "at least +0.15"),
-            (
-                "Transformer: the base overtakes RL at larger k",
-                "pass@16 below the base by a paired interval; crossing in [3, 16]",
-            ),
-            (
-                "Transformer: support shrinks at k = 16 on 1000 problems",
-                "S at least 3 x E and 3 x chance; NSCR in [-0.06, -0.005]",
-            ),
-            ("Transformer: RL narrows the answers", "answer entropy at most 0.6 x the base"),
-        )
-    ]
 
 
 def _mean(measurements: Sequence[Measurement], pick: Any) -> Floats:

@@ -13,9 +13,17 @@ from entropilot.studies.study import Study
 
 _MODULES: Final[dict[str, str]] = {
     "instability": "entropilot.studies.instability",
+    "cov-clip": "entropilot.studies.covariance_control",
+    "diversity-precision": "entropilot.studies.shaped_pretraining",
+    "entropy-dynamics": "entropilot.studies.entropy_dynamics",
     "invisible-leash": "entropilot.studies.invisible_leash",
+    "oreo": "entropilot.studies.offline_reasoning",
     "passuntil": "entropilot.studies.passuntil",
+    "pear": "entropilot.studies.phase_reward",
     "reasoning-utility": "entropilot.studies.reasoning_utility",
+    "siren": "entropilot.studies.anchored_entropy",
+    "spae": "entropilot.studies.step_credit",
+    "steer": "entropilot.studies.entropy_steering",
 }
 
 

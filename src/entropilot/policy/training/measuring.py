@@ -6,8 +6,8 @@ Legend: B answers, T tokens, N tokens that count, D width, V vocabulary.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ def measure(
     hidden = policy.response_hidden(prompts, tokens, mask)
     wanted = frozenset(wants) - {"value"}
     targets = tokens[mask]
-    if policy.n_vocab <= STORED_VOCABULARY or "kl_to_reference" in wanted:
+    if not _is_fused(policy, wanted):
         reference_logits = None
         if reference is not None and "kl_to_reference" in wanted:
             with torch.no_grad():
@@ -67,6 +67,63 @@ def measure(
     return packed.map(lambda value: unpack(value, mask))
 
 
+def send_back(
+    policy: PolicyModel,
+    prompts: Prompts,
+    tokens: Tensor,
+    mask: Tensor,
+    slopes: Mapping[str, Tensor],
+    *,
+    temperature: float = 1.0,
+    top_p: float = 0.8,
+    reference: PolicyModel | None = None,
+) -> None:
+    """Add to the gradients of a network, where dLoss/dstatistic of its statistics is known.
+
+    A fused head then forms its gradients in the same pass as the logits: three products where
+    ``measure`` and a backward take four.
+
+    Args:
+        policy: the network; its ``grad`` fields are added to.
+        prompts: B prompts as token ids.
+        tokens: [B, T] int64 answer tokens.
+        mask: [B, T] bool, tokens that count.
+        slopes: name of a statistic -> [B, T] dLoss/dstatistic.
+        temperature: of the distributions.
+        top_p: mass of the nucleus of ``nucleus_entropy``.
+        reference: frozen network of ``kl_to_reference``.
+    """
+    if not slopes:
+        return
+    if not _is_fused(policy, frozenset(slopes)):
+        found = measure(
+            policy, prompts, tokens, mask, wants=slopes,
+            temperature=temperature, top_p=top_p, reference=reference,
+        )  # fmt: skip
+        torch.autograd.backward([found.get(name) for name in slopes], list(slopes.values()))
+        return
+    from entropilot.information import head_gradients
+
+    hidden = policy.response_hidden(prompts, tokens, mask)
+    weight, bias = policy.head_weight, policy.head_bias
+    gradients = head_gradients(
+        hidden.detach(),
+        weight,
+        tokens[mask],
+        {name: slope[mask] for name, slope in slopes.items()},
+        bias=bias,
+        temperature=temperature,
+        n_vocab=policy.n_vocab,
+        wants=(),
+        top_p=top_p if "nucleus_entropy" in slopes else None,
+        weight_gradient=weight.requires_grad,
+    )
+    _add_gradient(weight, gradients.weight)
+    _add_gradient(bias, gradients.bias)
+    if hidden.requires_grad:
+        torch.autograd.backward(hidden, torch.as_tensor(gradients.hidden).to(hidden.dtype))
+
+
 def head_logits(policy: PolicyModel, hidden: Tensor) -> Tensor:
     """Logits [N, V] in float32 or better."""
     logits = torch.nn.functional.linear(hidden, policy.head_weight, policy.head_bias)
@@ -77,6 +134,17 @@ def head_logits(policy: PolicyModel, hidden: Tensor) -> Tensor:
 def unpack(values: Tensor, mask: Tensor) -> Tensor:
     """[N] values of the tokens that count, in row-major order, as [B, T] with 0 elsewhere."""
     return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+
+def _is_fused(policy: PolicyModel, wanted: frozenset[str]) -> bool:
+    return policy.n_vocab > STORED_VOCABULARY and "kl_to_reference" not in wanted
+
+
+def _add_gradient(parameter: Tensor | None, gradient: Any) -> None:
+    if parameter is None or gradient is None or not parameter.requires_grad:
+        return
+    gradient = gradient.to(parameter.dtype)
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
 def _fused(

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from entropilot.information import masked_mean
-from entropilot.policy.entropy_prediction import (
-    NEEDS_PREDICTION,
-    discriminator_of_tokens,
-    predict_entropy_step,
-)
+from entropilot.policy.covariance import covariance_summary, token_covariance
+from entropilot.policy.discriminator import predict_entropy_step
 from entropilot.policy.objective import Prepared
 from entropilot.policy.statistics import PolicyStatistics
+from entropilot.policy.surrogates import log_ratio
 
 
 @dataclass(frozen=True)
@@ -67,35 +65,38 @@ def sampler_gap_meter() -> Meter:
     return Meter("sampler-gap", frozenset({"logprob"}), measure)
 
 
-def entropy_change_meter(eps_low: float = 0.2, eps_high: float = 0.2) -> Meter:
-    """First-order change of the mean entropy that an update should make, nats.
+def entropy_change_meter() -> Meter:
+    """First-order change of the mean entropy in each update; see ``predict_entropy_step``.
 
-        predicted_entropy_change = mean_t of -alpha_t (S_t - N_t)
-        discriminator_mean       = mean_t of S_t
-        discriminator_surplus    = mean_t of (S_t - N_t), about 0 on policy
-
-    The prediction takes the logits for a table and the step for plain gradient descent; a network
-    shares its weights and Adam rescales, so read its sign and its course, not its size. See
-    ``predict_entropy_step``.
-
-    Args:
-        eps_low: of the objective's clip.
-        eps_high: of the objective's clip.
-
-    Source: arXiv 2602.03392, Theorem 3.3 and Corollary 3.5.
+    It is averaged over the updates of a step. It takes every distribution by itself and a step of
+    plain gradient descent: compare its sign and its shape with the measured entropy, not its size.
     """
 
     def measure(prepared: Prepared, now: PolicyStatistics, rate: float) -> dict[str, float]:
-        rollouts, mask = prepared.rollouts, prepared.rollouts.mask
-        given = (prepared.advantages, mask)
-        step = predict_entropy_step(
-            now, rollouts.old_logprob, *given, rate, eps_low=eps_low, eps_high=eps_high
+        mask = prepared.rollouts.mask
+        ratio = log_ratio(now.logprob, prepared.rollouts.old_logprob, mask).exp()
+        _, mean = predict_entropy_step(
+            now.logprob,
+            now.get("entropy"),
+            now.vocab_mean,
+            prepared.advantages,
+            ratio,
+            mask,
+            learning_rate=rate,
         )
-        score = discriminator_of_tokens(now.logprob, now.get("entropy"), *given)
-        return {
-            "predicted_entropy_change": float(step.mean),
-            "discriminator_mean": float(masked_mean(score, mask)),
-            "discriminator_surplus": float(masked_mean(score - now.vocab_mean, mask)),
-        }
+        return {"predicted_entropy_change": float(mean)}
 
-    return Meter("entropy-change", NEEDS_PREDICTION, measure, every_update=True)
+    needs = frozenset({"logprob", "entropy", "sum_p2", "sum_p2_logp"})
+    return Meter("entropy-change", needs, measure, every_update=True)
+
+
+def covariance_table_meter(tops: tuple[float, ...] = (0.002, 0.02, 0.2, 0.5, 1.0)) -> Meter:
+    """Mean covariance of the tokens with the largest, by their share of all tokens."""
+
+    def measure(prepared: Prepared, now: PolicyStatistics, _rate: float) -> dict[str, float]:
+        mask = prepared.rollouts.mask
+        found = token_covariance(now.logprob, prepared.advantages, mask)
+        rows = covariance_summary(found, mask, tops)
+        return {f"covariance/top_{row.fraction:g}": row.mean for row in rows}
+
+    return Meter("covariance-table", frozenset({"logprob"}), measure)

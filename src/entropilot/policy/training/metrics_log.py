@@ -12,6 +12,8 @@ from typing import Any, Final
 from entropilot.errors import InputError
 from entropilot.files import write_atomically
 
+METRICS_NAME: Final = "metrics.jsonl"
+
 #: Meaning, unit and token set of what every run logs; terms add ``<term>/<quantity>``.
 MEANINGS: Final[dict[str, str]] = {
     "step": "rollout batches done, this one included",
@@ -30,12 +32,18 @@ MEANINGS: Final[dict[str, str]] = {
     "grad_norm": "norm of the gradient before clipping, mean over updates",
     "learning_rate": "of the step",
     "kept_fraction": "share of tokens left by masks, mean over updates",
+    "surrogate/loss": "the per-token loss after aggregation, before regularisers",
     "surrogate/clip_fraction": "share of tokens whose gradient a ratio clip has stopped",
     "surrogate/clip_fraction_up": "the part of it with a positive advantage",
     "surrogate/approx_kl": "mean of old minus current log-prob, nats",
     "logprob_gap": "mean |log-prob of the trainer - of the sampler| at the first update, nats",
     "covariance": "covariance of log-prob and advantage over the tokens of the first update",
-    "predicted_entropy_change": "first-order change of the mean entropy in this step, nats",
+    "predicted_entropy_change": "first-order change of the mean entropy, mean over updates, nats",
+    "covariance/top_0.002": "mean covariance of the top 0.2 % of the tokens",
+    "covariance/top_0.02": "mean covariance of the top 2 % of the tokens",
+    "covariance/top_0.2": "mean covariance of the top 20 % of the tokens",
+    "covariance/top_0.5": "mean covariance of the top half of the tokens",
+    "covariance/top_1": "mean covariance of all tokens",
     "seconds": "of the step",
     "seconds_rollout": "of drawing the answers",
     "tokens_per_second": "answer tokens of the step by its seconds",

@@ -25,9 +25,9 @@ class TrainSettings:
         schedule: "constant", or "cosine" to a tenth of the learning rate.
         warm_up: steps over which the learning rate rises from 0.
         clip_norm: largest gradient norm; 0 clips nothing.
-        temperature: of sampling; every measure is of the distribution at this temperature. Answers are
-            drawn from the whole distribution: with a nucleus, ratios would compare two kinds of
-            log-probs.
+        temperature: of sampling; every measure is of the distribution at this temperature.
+            Answers are drawn from the whole distribution: with a nucleus, ratios would compare
+            two kinds of log-probs.
         max_tokens: longest answer; None takes the task's.
         micro_tokens: tokens that go through the network side by side in an update. A memory knob:
             the result does not depend on it beyond rounding.

@@ -36,12 +36,17 @@ from entropilot.policy.training.checkpoints import (
 )
 from entropilot.policy.training.evaluation import evaluate, seeded, stream_seed
 from entropilot.policy.training.measuring import measure
-from entropilot.policy.training.meters import Meter, covariance_meter, sampler_gap_meter
-from entropilot.policy.training.metrics_log import append_metrics, keep_steps
+from entropilot.policy.training.meters import (
+    Meter,
+    covariance_meter,
+    covariance_table_meter,
+    entropy_change_meter,
+    sampler_gap_meter,
+)
+from entropilot.policy.training.metrics_log import METRICS_NAME, append_metrics, keep_steps
 from entropilot.policy.training.settings import TrainSettings
 from entropilot.policy.training.updating import update
 
-METRICS_FILE: Final = "metrics.jsonl"
 CHECKPOINT_FOLDER: Final = "checkpoints"
 
 _PROBLEMS, _DRAWS, _SPLITS, _TERMS = range(4)  # streams of one seed
@@ -85,7 +90,12 @@ class Trainee:
     annotate: Annotate | None = None
     reference: PolicyModel | None = None
     meters: tuple[Meter, ...] = field(
-        default_factory=lambda: (covariance_meter(), sampler_gap_meter())
+        default_factory=lambda: (
+            covariance_meter(),
+            covariance_table_meter(),
+            sampler_gap_meter(),
+            entropy_change_meter(),
+        )
     )
     listeners: tuple[Listener, ...] = ()
     memory: Memory | None = None
@@ -137,7 +147,7 @@ def train(
     log = None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        log = folder / METRICS_FILE
+        log = folder / METRICS_NAME
         last = checkpoints(folder / CHECKPOINT_FOLDER)
         if last:
             first, state = _resume(last[-1], trainee, optimizer, identity)
@@ -148,7 +158,8 @@ def train(
         if folder is not None:
             _save(folder, 0, trainee, optimizer, state, identity)
     try:
-        for step, row, state in _steps(trainee, optimizer, state, first):
+        for step in range(first, settings.steps):
+            row, state = train_step(trainee, optimizer, state, step)
             done = step + 1
             if done == settings.steps or _due(done, settings.evaluate_every):
                 row |= evaluate(
@@ -182,14 +193,6 @@ def make_optimizer(policy: PolicyModel, settings: TrainSettings) -> torch.optim.
     )
 
 
-def _steps(
-    trainee: Trainee, optimizer: torch.optim.Optimizer, state: ObjectiveState, first: int
-) -> Iterator[tuple[int, dict[str, Any], ObjectiveState]]:
-    for step in range(first, trainee.settings.steps):
-        row, state = train_step(trainee, optimizer, state, step)
-        yield step, row, state
-
-
 def train_step(
     trainee: Trainee, optimizer: torch.optim.Optimizer, state: ObjectiveState, step: int
 ) -> tuple[dict[str, Any], ObjectiveState]:
@@ -216,8 +219,7 @@ def train_step(
     collected: dict[str, list[float]] = {}
     metered: dict[str, list[float]] = {}
     state = prepared.state
-    number = 0
-    for rows in split_rows(batch.rollouts.n_answers, settings, step):
+    for number, rows in enumerate(split_rows(batch.rollouts.n_answers, settings, step)):
         part = prepared.select(rows)
         used = tuple(m for m in trainee.meters if m.every_update or number == 0)
         done = update(
@@ -238,7 +240,6 @@ def train_step(
         for meter in used:
             for name, value in meter.measure(part, done.now, settings.rate_at(step)).items():
                 metered.setdefault(name, []).append(value)
-        number += 1
     ended = time.perf_counter()
     row: dict[str, Any] = {
         "step": step + 1,
@@ -369,16 +370,24 @@ def _save(
         "identity": dict(identity or {}),
         "memory": None if trainee.memory is None else trainee.memory.save(),
     }
-    weights = {
-        n: p for n, p in trainee.policy.state_dict().items() if _is_trained(trainee.policy, n)
-    }
-    return save_checkpoint(folder / CHECKPOINT_FOLDER, step, weights, optimizer, kept)
+    return save_checkpoint(
+        folder / CHECKPOINT_FOLDER, step, changing_tensors(trainee.policy), optimizer, kept
+    )
 
 
-def _is_trained(policy: PolicyModel, name: str) -> bool:
-    """Whether the parameter changes in training; frozen weights are not saved again and again."""
-    parameters = dict(policy.named_parameters())
-    return name not in parameters or parameters[name].requires_grad
+def changing_tensors(policy: torch.nn.Module) -> dict[str, Tensor]:
+    """What training changes: parameters that are trained, shared ones once, and buffers.
+
+    Examples:
+        >>> layer = torch.nn.Linear(2, 2)
+        >>> _ = layer.bias.requires_grad_(False)
+        >>> list(changing_tensors(layer))
+        ['weight']
+    """
+    every = dict(policy.named_parameters(remove_duplicate=False))
+    trained = {name for name, p in policy.named_parameters() if p.requires_grad}
+    state: dict[str, Tensor] = policy.state_dict()
+    return {name: x for name, x in state.items() if name in trained or name not in every}
 
 
 def _resume(

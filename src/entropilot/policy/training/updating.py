@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from entropilot.errors import InputError
 from entropilot.policy.models import PolicyModel
 from entropilot.policy.objective import Objective, ObjectiveState, Prepared
 from entropilot.policy.statistics import DIFFERENTIABLE, PolicyStatistics
-from entropilot.policy.training.measuring import Prompts, measure
+from entropilot.policy.training.measuring import Prompts, measure, send_back
 from entropilot.policy.training.settings import TrainSettings
 
 
@@ -73,36 +73,39 @@ def update(
     rollouts = prepared.rollouts
     wants = objective.needs | also
 
-    def statistics(rows: Tensor | None = None) -> PolicyStatistics:
+    knobs: dict[str, Any] = {
+        "temperature": settings.temperature,
+        "top_p": objective.top_p,
+        "reference": reference,
+    }
+
+    def answers(rows: Tensor | None) -> tuple[Prompts, Tensor, Tensor]:
         part = rollouts if rows is None else rollouts.select(rows)
         asked = prompts if rows is None else [prompts[i] for i in rows.tolist()]
         width = int(part.mask.any(0).nonzero().max()) + 1  # columns beyond are padding of others
-        found = measure(
-            policy,
-            asked,
-            part.tokens[:, :width],
-            part.mask[:, :width],
-            wants=wants,
-            temperature=settings.temperature,
-            top_p=objective.top_p,
-            reference=reference,
-        )
-        return found.map(lambda v: _widened(v, part.mask.shape[1]))
+        return asked, part.tokens[:, :width], part.mask[:, :width]
+
+    def statistics(rows: Tensor | None = None) -> PolicyStatistics:
+        found = measure(policy, *answers(rows), wants=wants, **knobs)
+        return found.map(lambda v: _widened(v, rollouts.mask.shape[1]))
 
     optimizer.zero_grad(set_to_none=True)
     parts = micro_batches(rollouts.lengths, prompts, settings.micro_tokens)
     if len(parts) == 1:
         now = statistics()
         output = objective.loss(prepared, now, state, generator=generator)
-        output.loss.backward()
+        torch.autograd.backward(output.loss)
     else:
         with torch.no_grad():
             pieces = [statistics(rows) for rows in parts]
         now = _joined(pieces, parts).leaves()
         output = objective.loss(prepared, now, state, generator=generator)
-        output.loss.backward()
+        torch.autograd.backward(output.loss)
+        slopes = slopes_of(now)
         for rows in parts:
-            _send_back(statistics(rows), now, rows)
+            asked, tokens, mask = answers(rows)
+            own = {name: slope[rows, : mask.shape[1]] for name, slope in slopes.items()}
+            send_back(policy, asked, tokens, mask, own, **knobs)
     norm = gradient_norm(policy, settings.clip_norm)
     if not bool(torch.isfinite(norm)):
         optimizer.zero_grad(set_to_none=True)
@@ -116,7 +119,7 @@ def update(
 
 
 def gradient_norm(policy: PolicyModel, largest: float) -> Tensor:
-    """Norm of the gradient before clipping; gradients are scaled to ``largest``, 0 clips nothing."""
+    """Norm of the gradient before it is scaled down to ``largest``; 0 scales nothing."""
     trained = [p for p in policy.parameters() if p.grad is not None]
     limit = largest if largest > 0 else float("inf")
     return torch.nn.utils.clip_grad_norm_(trained, limit)
@@ -146,23 +149,17 @@ def micro_batches(lengths: Tensor, prompts: Prompts, micro_tokens: int) -> list[
 def _joined(pieces: Sequence[PolicyStatistics], parts: Sequence[Tensor]) -> PolicyStatistics:
     """Statistics of parts, back in the order of the batch."""
     order = torch.argsort(torch.cat(list(parts)))
-    fields = {}
+    fields: dict[str, Any] = {}
     for field in dataclasses.fields(PolicyStatistics):
         values = [getattr(piece, field.name) for piece in pieces]
         fields[field.name] = None if values[0] is None else torch.cat(values)[order]
     return PolicyStatistics(**fields)
 
 
-def _send_back(part: PolicyStatistics, whole: PolicyStatistics, rows: Tensor) -> None:
-    """Backward through the statistics of a part, with the gradients that the whole collected."""
-    outputs, gradients = [], []
-    for name in DIFFERENTIABLE:
-        leaf, value = getattr(whole, name), getattr(part, name)
-        if leaf is not None and leaf.grad is not None and value.requires_grad:
-            outputs.append(value)
-            gradients.append(leaf.grad[rows])
-    if outputs:
-        torch.autograd.backward(outputs, gradients)
+def slopes_of(leaves: PolicyStatistics) -> dict[str, Tensor]:
+    """dLoss/dstatistic [B, T] of the statistics that have collected one."""
+    values = {name: getattr(leaves, name) for name in DIFFERENTIABLE}
+    return {n: v.grad for n, v in values.items() if v is not None and v.grad is not None}
 
 
 def _widened(values: Tensor, width: int) -> Tensor:

@@ -96,7 +96,7 @@ def warm_up(
     """
     random = np.random.default_rng((_STREAM, settings.seed))
     shape = task.demonstrations(1, np.random.default_rng(0))
-    context = shape.prompt.shape[1] + task.max_tokens
+    context = shape.prompt.shape[1] + task.max_tokens + 1  # room for the suffix of a probe
     config = TransformerConfig(task.n_vocab, **({"context": context} | dict(settings.network)))
     model = SmallTransformer.seeded(config, settings.seed)
     optimizer = torch.optim.AdamW(
@@ -112,7 +112,7 @@ def warm_up(
         logits, tokens, mask = _demonstrated(model, task, settings.batch_size, random)
         value = loss(logits, tokens, mask)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
         optimizer.step()
         progress(step + 1, float(value.detach()))
@@ -152,7 +152,7 @@ def cached_start(
         "settings": {**asdict(settings), "network": dict(settings.network)},
         "loss": loss_name,
         "torch": torch.__version__.split("+")[0],
-        "version": 1,
+        "version": 2,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
     place = (folder or cache_folder() / "starts") / digest

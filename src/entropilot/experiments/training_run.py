@@ -1,0 +1,251 @@
+"""A training experiment: recipes by seeds, side by side, into one folder and one comparison."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from entropilot import __version__
+from entropilot.errors import InputError
+from entropilot.experiments.arms import (
+    ArmPlan,
+    check_settings,
+    hopeless,
+    plan_arms,
+    read_answers,
+    read_arm,
+)
+from entropilot.experiments.config import ExperimentConfig
+from entropilot.experiments.kept_traces import write_traces
+from entropilot.experiments.run_folder import CONFIG_FILE, check_folder, snapshot
+from entropilot.experiments.subjects import TOKEN_TASKS, check_subject
+from entropilot.experiments.workers import run_arms
+from entropilot.files import write_atomically
+from entropilot.policy.training.metrics_log import METRICS_NAME
+from entropilot.policy.training.results import Comparison
+
+#: Renders a report into the folder of the run and returns the files it wrote.
+Render = Callable[[ExperimentConfig, Comparison, Path], Sequence[Path]]
+#: Called with an arm and its row of metrics after each step.
+Heard = Callable[[ArmPlan, Mapping[str, Any]], None]
+
+SUMMARY_FILE: Final = "summary.json"
+TOKENS_PER_SECOND: Final = 30_000  # of the reasoner on one server core, rollout and updates
+EVAL_TOKENS_PER_SECOND: Final = 60_000
+LLM_TOKENS_PER_SECOND: Final = 40  # of a 135M model on one core
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a run will do, before it does it."""
+
+    folder: Path
+    n_arms: int
+    n_arms_done: int
+    n_tokens: int  # answer tokens of all arms, at most
+    seconds: float  # of the arms that are left, by the worker
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run left behind."""
+
+    folder: Path
+    comparison: Comparison
+    failed: Mapping[str, str]
+    files: tuple[Path, ...]
+
+
+def plan_training(config: ExperimentConfig) -> TrainingPlan:
+    """What ``run_training`` would do and cost, without doing it.
+
+    Raises:
+        ConfigurationError: the folder holds another experiment, or model, task and recipes do not
+            go together.
+
+    Examples:
+        >>> from entropilot.experiments.config import load_config
+        >>> plan_training(load_config(overrides={"run.folder": "/nowhere"})).n_arms
+        8
+    """
+    settings = check_settings(config)
+    check_subject(config)
+    check_folder(config, config.folder)
+    arms = plan_arms(config)
+    done = sum(arm.is_done(config.folder) for arm in arms)
+    task = TOKEN_TASKS.get(config.task.name)
+    longest = settings.max_tokens or (task.max_tokens if task else 256)
+    length = 0.6 * longest  # answers end before the limit
+    trained = settings.steps * settings.answers_per_step * length
+    n_evals = 3 + (settings.steps // settings.evaluate_every if settings.evaluate_every else 0)
+    evaluated = n_evals * settings.n_eval_problems * settings.n_eval_answers * length
+    rates = (TOKENS_PER_SECOND, EVAL_TOKENS_PER_SECOND) if task else (LLM_TOKENS_PER_SECOND,) * 2
+    per_arm = trained / rates[0] + evaluated / rates[1]
+    seconds = (len(arms) - done) * per_arm / min(config.train.workers, max(1, len(arms) - done))
+    labels = ", ".join(section.title for section in config.recipes)
+    sentences = [
+        f"Train {config.model.name} on {config.task.name} under {len(config.recipes)} recipes "
+        f"({labels}), {len(config.seeds)} seeds each: {len(arms)} arms, {config.train.workers} "
+        f"side by side" + (f"; {done} are done already." if done else "."),
+        f"An arm is {settings.steps} steps of {settings.n_prompts} prompts x "
+        f"{settings.n_answers} answers and {settings.n_updates * settings.n_epochs} updates, at "
+        f"most {longest} tokens an answer; it is looked at on {settings.n_eval_problems} fixed "
+        f"problems x {settings.n_eval_answers} answers.",
+        f"Write metrics, checkpoints, traces and the report to {config.folder}.",
+        f"That is about {(trained + evaluated) * len(arms) / 1e6:.1f} million tokens, some "
+        f"{_duration(seconds)} on this many server cores.",
+    ]
+    return TrainingPlan(
+        config.folder,
+        len(arms),
+        done,
+        round((trained + evaluated) * len(arms)),
+        seconds,
+        tuple(sentences),
+    )
+
+
+def run_training(
+    config: ExperimentConfig,
+    *,
+    heard: Heard = lambda _arm, _row: None,
+    warn: Callable[[str], None] = lambda _sentence: None,
+    render: Render | None = None,
+) -> TrainingResult:
+    """Run all arms of an experiment, or go on with those that were stopped.
+
+    Each arm is a function of the experiment and its seed alone: killed at any moment and run again,
+    it ends with the same weights and numbers, bit for bit, on the same machine.
+
+    Args:
+        config: the experiment.
+        heard: called after each step of each arm.
+        warn: called with a sentence where an arm can't learn, once an arm.
+        render: makes the report.
+
+    Returns:
+        Folder, comparison, why arms failed, and the files that were written.
+
+    Raises:
+        ConfigurationError: see ``plan_training``.
+        InputError: the folder can't be written, or no arm came to its end.
+    """
+    plan_training(config)
+    folder = config.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / CONFIG_FILE, snapshot(config))
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} can't be written: {error.strerror}. Name another one in "
+            "run.folder."
+        ) from error
+    arms = plan_arms(config)
+    seen: dict[str, list[dict[str, Any]]] = {}
+    warned: set[str] = set()
+
+    def listen(arm: ArmPlan, row: Mapping[str, Any]) -> None:
+        rows = seen.setdefault(arm.name, [])
+        rows.append(dict(row))
+        reason = hopeless(rows)
+        if reason and arm.name not in warned:
+            warned.add(arm.name)
+            warn(f"{arm.name}: {reason}")
+        heard(arm, row)
+
+    failed = run_arms(config, [arm for arm in arms if not arm.is_done(folder)], listen)
+    comparison = collect(config)
+    if not comparison.arms:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise InputError(f"no arm came to its end: {reasons or 'all were stopped'}")
+    files = [*_write_tables(config, comparison), write_traces(config, folder)]
+    if render is not None:
+        files += render(config, comparison, folder)
+    return TrainingResult(folder, comparison, failed, tuple(files))
+
+
+def collect(config: ExperimentConfig) -> Comparison:
+    """The arms of a run that have ended, side by side."""
+    found = [arm for plan in plan_arms(config) if (arm := read_arm(config, plan)) is not None]
+    settings = {
+        **config.train.model_dump(),
+        "entropilot": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    return Comparison(
+        task=config.task.name,
+        model=config.model.name,
+        arms=found,
+        settings=settings,
+        examples=_examples(config),
+    )
+
+
+def _examples(config: ExperimentConfig) -> list[dict[str, Any]]:
+    """For each recipe the first seed's first answers to the same problems, before and after."""
+    examples: list[dict[str, Any]] = []
+    for plan in plan_arms(config)[: len(config.recipes)]:
+        kept = read_answers(config, plan)
+        if set(kept) != {"start", "end"}:
+            continue
+        first = {a["id"]: a for a in reversed(kept["start"])}
+        last = {a["id"]: a for a in reversed(kept["end"])}
+        for name in [n for n in dict.fromkeys(a["id"] for a in kept["start"]) if n in last][:2]:
+            examples.append(
+                {
+                    "label": plan.section.title,
+                    "seed": plan.seed,
+                    "prompt": first[name]["prompt"],
+                    "reference": first[name]["reference"],
+                    "before": first[name],
+                    "after": last[name],
+                }
+            )
+    return examples
+
+
+def _write_tables(config: ExperimentConfig, comparison: Comparison) -> list[Path]:
+    """All rows of all arms, and the numbers that a script wants without reading them."""
+    folder = config.folder
+    lines = [
+        json.dumps({"recipe": arm.label, "seed": arm.seed, **row})
+        for arm in comparison.arms
+        for row in arm.rows
+    ]
+    write_atomically(folder / METRICS_NAME, "".join(f"{line}\n" for line in lines))
+    summary = {
+        "entropilot": __version__,
+        "experiment": json.loads(snapshot(config)),
+        "arms": [
+            {
+                "recipe": arm.label,
+                "objective": arm.objective,
+                "seed": arm.seed,
+                "stopped": arm.stopped,
+                "cannot_learn": hopeless(list(arm.rows)),
+                "start": arm.start.metrics(),
+                "end": arm.end.metrics(),
+            }
+            for arm in comparison.arms
+        ],
+    }
+    write_atomically(folder / SUMMARY_FILE, json.dumps(summary, indent=1))
+    return [folder / METRICS_NAME, folder / SUMMARY_FILE]
+
+
+def _duration(seconds: float) -> str:
+    """In words.
+
+    Examples:
+        >>> _duration(42), _duration(600), _duration(9000)
+        ('40 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

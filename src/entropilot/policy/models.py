@@ -1,0 +1,93 @@
+"""What training needs of a network: hidden states at the answer tokens, the head, a decoder.
+
+Legend: B answers, T tokens of the longest, N tokens that count, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from entropilot.models.causal_states import states_in_buckets
+from entropilot.models.decoding import Decoder, TransformerDecoder
+from entropilot.models.transformer import SmallTransformer
+
+Prompts = Sequence[Sequence[int]]
+
+
+class PolicyModel(nn.Module):
+    """A causal language model as a policy."""
+
+    @property
+    @abstractmethod
+    def n_vocab(self) -> int:
+        """V, outcomes that count; rows of the head beyond it are padding."""
+
+    @property
+    @abstractmethod
+    def head_weight(self) -> Tensor:
+        """[V or more, D]."""
+
+    @property
+    @abstractmethod
+    def head_bias(self) -> Tensor | None:
+        """[V or more], or None."""
+
+    @abstractmethod
+    def decoder(self) -> Decoder:
+        """A decoder of the policy as it is now."""
+
+    @abstractmethod
+    def response_hidden(self, prompts: Prompts, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states [N, D] at the positions that predict the answer tokens that count.
+
+        Args:
+            prompts: B prompts, none empty.
+            tokens: [B, T] int64 answer tokens; anything where the mask is False.
+            mask: [B, T] bool; True from the first token of an answer to its last.
+
+        Returns:
+            [N, D] in row-major order of the mask.
+        """
+
+
+class SmallPolicy(PolicyModel):
+    """A ``SmallTransformer`` as a policy.
+
+    Examples:
+        >>> from entropilot.models.transformer import TransformerConfig
+        >>> import torch
+        >>> policy = SmallPolicy(SmallTransformer.seeded(TransformerConfig(9), 0))
+        >>> answer = torch.tensor([[4, 5, 0]])
+        >>> policy.response_hidden([[1, 2]], answer, answer > 0).shape
+        torch.Size([2, 64])
+    """
+
+    def __init__(self, model: SmallTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def n_vocab(self) -> int:
+        """V."""
+        return self.model.n_vocab
+
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, D]."""
+        return self.model.head.weight
+
+    @property
+    def head_bias(self) -> Tensor | None:
+        """[V], or None."""
+        return self.model.head.bias
+
+    def decoder(self) -> Decoder:
+        """A decoder that reads the weights as they are."""
+        return TransformerDecoder(self.model)
+
+    def response_hidden(self, prompts: Prompts, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states at the answer tokens; see ``PolicyModel``."""
+        return states_in_buckets(self.model.hidden, prompts, tokens, mask.sum(1))

@@ -1,0 +1,1 @@
+"""Verifiers: is what a model wrote the right answer?"""

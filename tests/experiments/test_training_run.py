@@ -1,0 +1,185 @@
+"""A training experiment: the same files after a kill, arms that fail alone, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entropilot.errors import ConfigurationError, InputError
+from entropilot.experiments import ExperimentConfig, load_config, plan_training, run_training
+from entropilot.experiments.arms import ArmPlan, hopeless, plan_arms
+from entropilot.traces.parquet import read_parquet
+
+SMALL = {
+    "train.steps": 4,
+    "train.n_prompts": 2,
+    "train.n_answers": 4,
+    "train.n_eval_problems": 4,
+    "train.n_eval_answers": 4,
+    "train.evaluate_every": 2,
+    "train.checkpoint_every": 1,
+    "train.workers": 1,
+    "run.n_seeds": 1,
+}
+TIMES = ("seconds", "seconds_rollout", "tokens_per_second")
+
+
+def config(folder: Path, *recipes: str, **changes: Any) -> ExperimentConfig:
+    overrides = SMALL | {"run.folder": str(folder)} | changes
+    return load_config(overrides=overrides, recipes=recipes or ("grpo", "siren"))
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in found]
+
+
+def test_run_writes_what_it_promises(tmp_path: Path) -> None:
+    result = run_training(config(tmp_path))
+    assert result.failed == {}
+    assert [file.name for file in result.files] == [
+        "metrics.jsonl",
+        "summary.json",
+        "traces.parquet",
+    ]
+    assert result.comparison.labels == ["grpo", "siren"]
+    assert next(arm.start for arm in result.comparison.arms) == result.comparison.arms[1].start
+    steps = [row["step"] for row in rows(result.folder) if row["recipe"] == "grpo"]
+    assert steps == [0, 1, 2, 3, 4]
+    summary = json.loads((result.folder / "summary.json").read_text())
+    assert summary["arms"][1]["objective"].startswith("group-advantage; clipped-ratio")
+    traces = read_parquet(result.folder / "traces.parquet")
+    assert len(traces) == 2 * 2 * 4 * 4  # arms, before and after, problems, answers
+    assert traces.tokens.entropy is not None
+    assert result.comparison.examples[0]["before"]["tokens"]
+
+
+def test_finished_experiment_is_not_run_again(tmp_path: Path) -> None:
+    first = run_training(config(tmp_path))
+    heard: list[ArmPlan] = []
+    again = run_training(config(tmp_path), heard=lambda arm, _row: heard.append(arm))
+    assert heard == []
+    assert rows(again.folder) == rows(first.folder)
+
+
+SCRIPT = """
+import sys
+from entropilot.experiments import load_config, run_training
+if __name__ == "__main__":
+    run_training(load_config(overrides=eval(sys.argv[1]), recipes=["grpo", "kl-cov"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attempt", range(3))
+def test_killed_at_a_random_moment_it_ends_with_the_same_files(
+    tmp_path: Path, attempt: int
+) -> None:
+    changes = {"train.steps": 12, "train.workers": 2}
+    whole = run_training(config(tmp_path / "whole", "grpo", "kl-cov", **changes))
+    overrides = SMALL | changes | {"run.folder": str(tmp_path / "cut")}
+    script = tmp_path / "go.py"
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(script), repr(overrides)], start_new_session=True
+    )
+    arms = tmp_path / "cut" / "default" / "arms"
+    until = time.monotonic() + 120
+    while not list(arms.glob("*/*/metrics.jsonl")) and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(random.Random(attempt).uniform(0, 1.0))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    cut = run_training(config(tmp_path / "cut", "grpo", "kl-cov", **changes))
+    assert rows(cut.folder) == rows(whole.folder)
+    for file in (whole.folder / "arms").rglob("step-000012/*.safetensors"):
+        other = cut.folder / file.relative_to(whole.folder)
+        assert other.read_bytes() == file.read_bytes(), file
+
+
+def test_arm_that_gives_nan_stops_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from entropilot.policy import selective_entropy
+
+    def broken(mean: Any, _anchor: float, coef: float) -> Any:
+        return mean * float("nan") * coef
+
+    monkeypatch.setattr(selective_entropy, "anchored_penalty", broken)
+    result = run_training(config(tmp_path))
+    stopped = {arm.label: arm.stopped for arm in result.comparison.arms}
+    assert stopped["grpo"] == ""
+    assert "'siren'" in stopped["siren"]
+
+
+def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
+    for changes, message in (
+        ({"task.name": "word-problems"}, "the reasoner speaks no language"),
+        ({"model.name": "tiny"}, "addition has a vocabulary of its own"),
+        ({"task.name": "adition"}, "did you mean 'addition'"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            plan_training(config(tmp_path, **changes))
+    with pytest.raises(ConfigurationError, match="modular-paths has none that can be probed"):
+        plan_training(config(tmp_path, "spae", **{"task.name": "modular-paths"}))
+
+
+def test_missing_column_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"prompt": "1+1=", "solution": "2"}\n')
+    changes = {"task.name": str(file), "model.name": "tiny", "task.answer_column": "answer"}
+    with pytest.raises(InputError, match="line 1 has no column 'answer'"):
+        plan_training(config(tmp_path, **changes))
+
+
+def test_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
+    run_training(config(tmp_path, "grpo"))
+    with pytest.raises(ConfigurationError, match=r"differs in train, recipes|differs in recipes"):
+        run_training(config(tmp_path, "gspo"))
+
+
+def test_arms_are_ordered_by_seed_and_have_folders_of_their_own(tmp_path: Path) -> None:
+    arms = plan_arms(config(tmp_path, **{"run.n_seeds": 2}))
+    assert [(a.section.name, a.seed) for a in arms] == [
+        *(("grpo", 0), ("siren", 0)),
+        *(("grpo", 1), ("siren", 1)),
+    ]
+    assert len({a.folder(tmp_path) for a in arms}) == 4
+
+
+def test_steps_that_teach_nothing_are_told_apart() -> None:
+    dead = {"frac_zero_std_groups": 1.0}
+    assert "was wrong" in hopeless([dead | {"frac_all_wrong_groups": 1.0}] * 10)
+    assert "was right" in hopeless([dead | {"frac_all_right_groups": 1.0}] * 10)
+    assert "one and the same reward" in hopeless([dead] * 10)
+    assert hopeless([dead] * 9) == ""
+    assert hopeless([dead] * 9 + [{"frac_zero_std_groups": 0.9}]) == ""
+
+
+@pytest.mark.slow
+def test_language_model_learns_from_problems_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    lines = [json.dumps({"q": f"{a}+{b}=", "a": str(a + b)}) for a in range(5) for b in range(5)]
+    file.write_text("\n".join(lines))
+    changes = {
+        "task.name": str(file),
+        "task.prompt_column": "q",
+        "task.answer_column": "a",
+        "model.name": "tiny",
+        "model.lora_rank": 2,
+        "train.max_tokens": 4,
+        "train.steps": 2,
+        "log.tensorboard": True,
+    }
+    pytest.importorskip("peft")
+    pytest.importorskip("tensorboard")
+    result = run_training(config(tmp_path, "entropy-bonus", **changes))
+    assert len(result.comparison.arms[0].rows) == 3
+    assert list(result.folder.rglob("events.out.tfevents*"))
