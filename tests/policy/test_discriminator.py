@@ -150,3 +150,52 @@ def test_what_is_refused(case: Any) -> None:
         clip_b_mask(logp, -entropy, logp, mask)
     with pytest.raises(InputError, match="of the same tokens"):
         clip_b_mask(logp, entropy[:, :3], logp, mask)
+
+
+def test_equal_discriminators_drop_nothing() -> None:
+    logits = torch.randn(64, 32, 1, generator=torch.Generator().manual_seed(0)).expand(64, 32, 7)
+    tokens, mask = torch.zeros(64, 32).long(), torch.ones(64, 32).bool()
+    wants = ("logprob", "entropy", "sum_p2", "sum_p2_logp")
+    now = statistics_from_logits(logits, tokens, wants=wants)  # uniform, with rounding
+    assert now.entropy is not None
+    minus = -torch.ones(64, 32)
+    assert clip_b_mask(now.logprob, now.entropy, minus, mask, mu=0.0).kept.all()
+    found = clip_v_mask(now.logprob, now.entropy, now.vocab_mean, minus, mask, mu=0.0, max_frac=1.0)
+    assert found.kept.all()
+
+
+def test_of_equal_tokens_over_the_cap_the_first_are_dropped() -> None:
+    logprob, one = torch.full((1, 40), -3.0), torch.ones(1, 40)
+    mean = 0.1 + (torch.arange(40) > 19).float()[None]
+    found = clip_v_mask(logprob, one, mean, -one, one.bool(), mu=0.5, max_frac=0.1)
+    assert (~found.kept).nonzero()[:, 1].tolist() == [20, 21, 22, 23]
+
+
+def test_values_off_the_mask_are_never_read(case: Any) -> None:
+    inputs = case["inputs"]
+    mask = array(inputs["mask"]).bool()
+    mean = array(case["vocab_mean_float64"])
+    advantages = array(case["cases"]["clip_b_mu1"]["advantages"])
+    clean = [array(inputs["logp"]), array(inputs["entropy"]), mean, advantages]
+    dirty = [torch.where(mask, x, torch.nan) for x in clean]
+    found = clip_v_mask(*dirty, mask, mu=0.5, mu_pos=0.5, max_frac=1.0)
+    expected = clip_v_mask(*clean, mask, mu=0.5, mu_pos=0.5, max_frac=1.0)
+    assert torch.equal(found.kept, expected.kept)
+    for name, value in found.metrics.items():
+        assert float(value) == float(expected.metrics[name]), name
+    ratio = torch.where(mask, 1.0, torch.nan)
+    change, total = predict_entropy_step(*dirty, ratio, mask)
+    assert not change[~mask].any()
+    assert bool(torch.isfinite(total))
+
+
+def test_what_is_missing_or_nan_is_named(case: Any) -> None:
+    inputs = case["inputs"]
+    mask = array(inputs["mask"]).bool()
+    logp, entropy = array(inputs["logp"]), array(inputs["entropy"])
+    with pytest.raises(InputError, match=r"measure sum_p2 and sum_p2_logp .*vocab_mean\(logits\)"):
+        clip_v_mask(logp, entropy, None, logp, mask)
+    row, token = mask.nonzero()[3].tolist()
+    logp[row, token] = torch.nan
+    with pytest.raises(InputError, match=rf"logprob has 1 values .* first at \[{row}, {token}\]"):
+        clip_b_mask(logp, entropy, logp, mask)

@@ -16,8 +16,11 @@ from entropilot.policy.entropy_change_weights import (
     entropy_change_weights,
     steer_weights,
 )
-from entropilot.policy.statistics import statistics_from_logits
+from entropilot.policy.objective import Objective
+from entropilot.policy.rollouts import Rollouts
+from entropilot.policy.statistics import PolicyStatistics, statistics_from_logits
 from entropilot.policy.surrogates import clipped_ratio_loss
+from entropilot.policy.term import Term
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -125,3 +128,59 @@ def test_what_is_refused(case: Any) -> None:
         entropy_change_score(logp, old, broken, advantages, mask)
     with pytest.raises(InputError, match="no token counts"):
         steer_weights(logp, mask & False)
+
+
+def test_least_weight_of_one_is_plain_bit_for_bit(case: Any) -> None:
+    logp, old, entropy, _, mask = inputs(case)
+    group = torch.arange(len(logp)) // 2
+    rollouts = Rollouts(mask.long(), mask, old, torch.arange(len(logp)) % 2 * 1.0, group)
+
+    def loss_and_slope(*weights: Term) -> tuple[Tensor, Tensor | None]:
+        objective = Objective(weights=weights)
+        now = PolicyStatistics(logp, entropy).leaves()
+        loss = objective.loss(objective.prepare(rollouts), now).loss
+        loss.backward()
+        return loss.detach(), now.logprob.grad
+
+    plain, slope = loss_and_slope()
+    assert slope is not None
+    for mapping in ("exp", "clip", "linear"):
+        weighed, weighed_slope = loss_and_slope(entropy_change_weights(1.0, mapping=mapping))
+        assert torch.equal(weighed, plain)
+        assert weighed_slope is not None
+        assert torch.equal(weighed_slope, slope)
+    assert not torch.equal(loss_and_slope(entropy_change_weights(0.5))[0], plain)
+
+
+def test_tokens_without_effect_keep_their_weight() -> None:
+    mask = torch.ones(1, 3).bool()
+    assert steer_weights(torch.zeros(1, 3), mask, mapping="clip", w_min=0.5).tolist() == [[1.0] * 3]
+    assert steer_weights(torch.zeros(1, 3), mask, floor=0.0).tolist() == [[1.0] * 3]
+
+
+def test_quantile_in_place_of_the_maximum_bears_an_outlier() -> None:
+    score = torch.linspace(0.1, 0.5, 100)[None].clone()
+    score[0, 0] = 1e3
+    mask = torch.ones_like(score).bool()
+    assert float((steer_weights(score, mask) < 0.95).float().mean()) == pytest.approx(0.01)
+    assert float((steer_weights(score, mask, scale_quantile=0.98) < 0.95).float().mean()) > 0.9
+
+
+def test_ratio_that_ran_away_stays_finite() -> None:
+    logp = torch.tensor([[-1.0, -2.0]], dtype=torch.float64)
+    old = torch.tensor([[-1.0, -900.0]], dtype=torch.float64)
+    one, mask = torch.ones_like(logp), torch.ones(1, 2).bool()
+    score = entropy_change_score(
+        logp, old, -logp, -one, mask, estimator="exact", vocab_mean=0.1 * one
+    )
+    assert bool(torch.isfinite(score).all())
+
+
+def test_names_of_the_released_settings() -> None:
+    term = entropy_change_weights(token_weight_min=0.7, token_weight_max=1.2, linear=True)
+    shown = {"w_min": 0.7, "w_max": 1.2, "mapping": "linear"}
+    assert shown.items() <= term.settings.items()
+    assert {"floor", "scale_quantile"} <= set(term.settings)
+    assert entropy_change_weights(linear=False).settings["mapping"] == "exp"
+    with pytest.raises(ConfigurationError, match=r"w_min is 0\.6 and token_weight_min is 0\.7"):
+        entropy_change_weights(0.6, token_weight_min=0.7)

@@ -228,8 +228,10 @@ def _discriminator(p: Array, log_p: Array) -> Array:
 def _exact(p: Array, log_p: Array, step: Array) -> Array:
     xp = namespace(p)
     entropy = -last_sum(p * log_p)
-    shift = xp.log1p(last_sum(p * xp.expm1(step)))
-    growth = step - shift[..., None]  # ln p' - ln p
+    top = xp.amax(xp.where(p > 0, step, xp.full_like(step, -float("inf"))), -1)[..., None]
+    centred = xp.where(p > 0, step - top, xp.zeros_like(step))  # no exponential overflows
+    shift = xp.log1p(last_sum(p * xp.expm1(centred)))
+    growth = centred - shift[..., None]  # ln p' - ln p
     moved = p * xp.expm1(growth)
     divergence = last_sum(p * (xp.exp(growth) * growth - xp.expm1(growth)))
     return -last_sum(moved * (entropy[..., None] + log_p)) - divergence

@@ -21,13 +21,15 @@ from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError
 from entropilot.information import masked_mean
-from entropilot.policy.rollouts import check_logprobs
+from entropilot.policy.covariance import largest, quota
+from entropilot.policy.rollouts import check_finite, check_logprobs
 from entropilot.policy.surrogates import log_ratio
 from entropilot.policy.term import Applied, State, Term, View
 
 MU_BATCH: Final = 2.5  # the example's setting of Clip_B
 MU_VOCABULARY: Final = 8.5  # of Clip_V; its class default is 2.0
 MAX_FRACTION: Final = 1e-4
+NO_SPREAD: Final = 1e-12  # nats; a deviation that is rounding alone drops nothing
 OTHER_VERSION: Final = 1e-3  # mean |log-ratio| above which the statistics are of another policy
 
 
@@ -109,7 +111,7 @@ def clip_b_mask(
     gap = torch.where(mask, score - mean, 0)
     sd = (gap[mask] ** 2).mean().sqrt()
     found = {"mean": mean, "sd": sd}
-    if float(sd) < 1e-12:
+    if _is_rounding(sd, score):
         return Clipped(mask, _shares(mask, mask, advantages) | found)
     dropped = (advantages < 0) & (gap < -mu * sd)
     if mu_pos is not None:
@@ -121,7 +123,7 @@ def clip_b_mask(
 def clip_v_mask(
     logprob: Tensor,
     entropy: Tensor,
-    vocab_mean: Tensor,
+    vocab_mean: Tensor | None,
     advantages: Tensor,
     mask: Tensor,
     *,
@@ -152,31 +154,46 @@ def clip_v_mask(
 
     Raises:
         ConfigurationError: a setting is out of range.
-        InputError: as ``clip_b_mask``.
+        InputError: as ``clip_b_mask``, or vocab_mean is missing.
 
-    Source: departs from the authors' code, which also drops tokens of advantage 0.
+    Examples:
+        >>> p, minus = torch.tensor([[0.9, 0.9, 0.9, 0.2]]), -torch.ones(1, 4)
+        >>> entropy, mean = torch.full((1, 4), 0.5), torch.full((1, 4), 0.3)
+        >>> clip_v_mask(p.log(), entropy, mean, minus, minus < 0, mu=1.0).kept.tolist()
+        [[True, True, True, False]]
+
+    Source: departs from the authors' code, which also drops tokens of advantage 0; of equal D the
+    first in row-major order is dropped; without spread nothing is, as in Clip_B.
     """
     _check_mu(mu, mu_pos)
     if not 0 < max_frac <= 1:
         raise ConfigurationError(f"max_frac is {max_frac}; it must be in (0, 1]")
+    if vocab_mean is None:
+        raise InputError(
+            "Clip_V needs vocab_mean = H sum p^2 + sum p^2 log p; measure sum_p2 and sum_p2_logp "
+            "with the log-probs (token_statistics(..., squares=True)), or take "
+            "discriminator_vocab_mean(logits)"
+        )
     score = _score(logprob, entropy, mask)
     if not bool(mask.any()):
         return Clipped(mask, _shares(mask, mask, advantages))
+    check_finite("vocab_mean", vocab_mean, mask)
     below = torch.where(mask, vocab_mean - score, 0)
     values = below[mask]
     sd = ((values - values.mean()) ** 2).mean().sqrt()
+    found = {"mean": values.mean(), "sd": sd}
+    if _is_rounding(sd, score):
+        return Clipped(mask, _shares(mask, mask, advantages) | found)
     dropped = mask & (advantages < 0) & (below > mu * sd)
     size = below
     if mu_pos is not None:
         raised = mask & (advantages > 0) & (-below > mu_pos * sd)
         dropped, size = dropped | raised, torch.where(raised, -below, below)
-    most = max(int(max_frac * int(mask.sum())), 1)
+    most = quota(max_frac, int(mask.sum()))
     if int(dropped.sum()) > most:
-        order = torch.where(dropped, size, -torch.inf).flatten()
-        worst = order.topk(most).indices
-        dropped = torch.zeros_like(dropped).flatten().index_fill(0, worst, True).view(mask.shape)
+        dropped = largest(size, dropped, most)
     kept = mask & ~dropped
-    return Clipped(kept, _shares(kept, mask, advantages) | {"sd": sd, "mean": values.mean()})
+    return Clipped(kept, _shares(kept, mask, advantages) | found)
 
 
 def predict_entropy_step(
@@ -307,6 +324,7 @@ def _score(logprob: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:
             f"logprob, entropy and mask have shapes {tuple(logprob.shape)}, "
             f"{tuple(entropy.shape)}, {tuple(mask.shape)}; they must be of the same tokens"
         )
+    check_finite("logprob", logprob, mask)
     check_logprobs("logprob", logprob, mask)
     bad = mask & ~(entropy >= -1e-6)
     if bool(bad.any()):
@@ -317,6 +335,12 @@ def _score(logprob: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:
         )
     safe = torch.where(mask, logprob, 0), torch.where(mask, entropy, 0)
     return torch.where(mask, entropy_discriminator(*safe), 0)
+
+
+def _is_rounding(sd: Tensor, score: Tensor) -> bool:
+    """Whether a deviation is what rounding makes of equal values."""
+    resolution = torch.finfo(score.dtype).eps * float(score.abs().max())
+    return float(sd) <= max(NO_SPREAD, resolution)
 
 
 def _shares(kept: Tensor, mask: Tensor, advantages: Tensor) -> dict[str, Tensor]:

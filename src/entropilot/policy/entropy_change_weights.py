@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError, unknown_name
+from entropilot.policy.covariance import from_alias, masked_quantile_of
 from entropilot.policy.rollouts import check_finite
+from entropilot.policy.surrogates import log_ratio
 from entropilot.policy.term import Applied, State, Term, View
 
 Estimator = Literal["reference", "squared", "exact"]
@@ -83,7 +85,7 @@ def entropy_change_score(
                 'the estimator "exact" needs vocab_mean = H sum p^2 + sum p^2 log p; measure '
                 "sum_p2 and sum_p2_logp with the log-probs"
             )
-        ratio = (logprob - old).exp()
+        ratio = log_ratio(logprob, old, mask).exp()
         stopped = ((advantage > 0) & (ratio > 1 + eps_high)) | (
             (advantage < 0) & (ratio < 1 - eps_low)
         )
@@ -138,7 +140,9 @@ def steer_weights(
         raise InputError("no token counts, so there is nothing to weigh")
     u = torch.where(mask, score.detach().abs(), 0)
     values = u[mask]
-    high = values.max() if scale_quantile == 1 else values.quantile(scale_quantile)
+    high = values.max()
+    if scale_quantile < 1:
+        high = torch.full_like(high, masked_quantile_of(u, mask, scale_quantile))
     if mapping == "linear":
         low = values.min()
         if float(high) <= float(low):
@@ -147,7 +151,8 @@ def steer_weights(
             share = ((u - low) / (high - low)).clamp(max=1)
             weight = w_max - share * (w_max - w_min)
     elif mapping == "clip":
-        weight = (high * w_min / u.clamp(min=1e-30)).clamp(w_min, 1.0)
+        cap = high * w_min
+        weight = torch.where(u > cap, (cap / u).clamp(w_min, 1.0), 1.0)
     else:
         k = -math.log(w_min) / high.clamp(min=floor) if floor > 0 or float(high) > 0 else 0.0
         weight = (-k * u).exp().clamp(w_min, 1.0)
@@ -162,6 +167,8 @@ def entropy_change_weights(
     *,
     floor: float = FLOOR,
     scale_quantile: float = 1.0,
+    eps_low: float = 0.2,
+    eps_high: float = 0.28,
     token_weight_min: float | None = None,
     token_weight_max: float | None = None,
     linear: bool | None = None,
@@ -178,17 +185,28 @@ def entropy_change_weights(
         estimator: see ``entropy_change_score``.
         floor: see ``steer_weights``.
         scale_quantile: see ``steer_weights``.
+        eps_low: width below 1 of the surrogate's clip; read by the estimator "exact".
+        eps_high: width above 1.
         token_weight_min: the code's name of w_min.
         token_weight_max: the code's name of w_max.
         linear: the code's name of mapping="linear".
+
+    Returns:
+        The term. Metrics: ``steer/mean``, ``steer/min``, ``steer/max``, ``steer/std`` of the
+        weights, ``steer/below_095`` (share of weights below 0.95), ``steer/predicted_change``
+        (mean of minus score times weight, per unit of learning rate).
+
+    Raises:
+        ConfigurationError: a setting is out of range, or given twice.
 
     Examples:
         >>> entropy_change_weights(token_weight_min=0.7).settings["w_min"]
         0.7
     """
-    w_min = w_min if token_weight_min is None else token_weight_min
-    w_max = w_max if token_weight_max is None else token_weight_max
-    mapping = mapping if linear is None else ("linear" if linear else "exp")
+    w_min = from_alias("w_min", w_min, 0.8, "token_weight_min", token_weight_min)
+    w_max = from_alias("w_max", w_max, 1.0, "token_weight_max", token_weight_max)
+    named: Mapping_ | None = None if linear is None else ("linear" if linear else "exp")
+    mapping = from_alias("mapping", mapping, "exp", "linear", named)
     _check(mapping, w_min, w_max, floor, scale_quantile)
     if estimator not in ESTIMATORS:
         raise ConfigurationError(unknown_name("estimator", estimator, ESTIMATORS))
@@ -205,6 +223,8 @@ def entropy_change_weights(
             mask,
             estimator=estimator,
             vocab_mean=now.vocab_mean if estimator == "exact" else None,
+            eps_low=eps_low,
+            eps_high=eps_high,
         )
         weight = steer_weights(
             score,
@@ -233,7 +253,11 @@ def entropy_change_weights(
         "w_max": w_max,
         "mapping": mapping,
         "estimator": estimator,
+        "floor": floor,
+        "scale_quantile": scale_quantile,
     }
+    if estimator == "exact":
+        settings |= {"eps_low": eps_low, "eps_high": eps_high}
     return Term("steer", apply, needs=frozenset(needs), settings=settings)
 
 

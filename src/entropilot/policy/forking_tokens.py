@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError
-from entropilot.information import masked_quantile
+from entropilot.policy.covariance import masked_quantile_of
+from entropilot.policy.rollouts import check_finite
 from entropilot.policy.term import Applied, State, Term, View
 
 
@@ -30,6 +31,7 @@ def forking_mask(entropy: Tensor, mask: Tensor, share: float = 0.2) -> Tensor:
 
     Raises:
         ConfigurationError: share out of range.
+        InputError: an entropy that counts is nan.
 
     Examples:
         >>> forking_mask(torch.tensor([[0.1, 0.9, 9.0]]), torch.tensor([[True, True, False]]),
@@ -40,16 +42,26 @@ def forking_mask(entropy: Tensor, mask: Tensor, share: float = 0.2) -> Tensor:
         raise ConfigurationError(f"share is {share}; it must be in (0, 1]")
     if not bool(mask.any()):
         return mask
+    check_finite("entropy", entropy, mask)
     known = torch.where(mask, entropy.detach(), 0)
-    least: Tensor = masked_quantile(known, mask, 1 - share)
-    return mask & (known >= least)
+    return mask & (known >= masked_quantile_of(known, mask, 1 - share))
 
 
 def forking_tokens(share: float = 0.2) -> Term:
     """Weight term: 1 on forking tokens, 0 on the others; see ``forking_mask``.
 
-    When this does nothing: ``share`` 1. With advantages of one sign on forking tokens it changes
-    the balance of right and wrong, not only the place.
+    When this does nothing: ``share`` 1, or equal entropies everywhere, of which all are kept. The
+    denominator stays, so the loss shrinks with the tokens that are left out. Choosing anew on each
+    part of a batch changes the choice: hand in the whole batch.
+
+    Args:
+        share: in (0, 1]; raising it lets more tokens learn. TRL's ``top_entropy_quantile``.
+
+    Returns:
+        The term. Metric: ``forking/selected_fraction``.
+
+    Raises:
+        ConfigurationError: share out of range.
 
     Examples:
         >>> forking_tokens().settings

@@ -72,7 +72,7 @@ class Store:
         """Store one more seed; the same seed again replaces what it measured before."""
         kept = [old for old in self.own(slug, scale).seeds if old.seed != run.seed]
         whole = StudyRun(slug, scale, __version__, (*kept, run))
-        text = msgspec.json.format(msgspec.json.encode(whole, order="deterministic"), indent=1)
+        text = msgspec.json.encode(whole, order="deterministic")
         write_atomically(self.path(slug, scale), text)
         return whole
 

@@ -68,8 +68,14 @@ def sampler_gap_meter() -> Meter:
 def entropy_change_meter() -> Meter:
     """First-order change of the mean entropy in each update; see ``predict_entropy_step``.
 
-    It is averaged over the updates of a step. It takes every distribution by itself and a step of
-    plain gradient descent: compare its sign and its shape with the measured entropy, not its size.
+    ``predicted_entropy_change``, nats: the mean over the tokens of an update. The trainer averages
+    over the updates of a step, so the change of a whole step is that times its updates. Tokens of
+    each update are its own part of the answers, all of which count, kept by a mask or not.
+
+    It takes every distribution by itself, a step of plain gradient descent, a token mean and the
+    clip 0.2. Adam divides by the gradient's own size and shared weights move all tokens together,
+    so only sign and relative size, from step to step of one run, say something: compare them with
+    the measured entropy.
     """
 
     def measure(prepared: Prepared, now: PolicyStatistics, rate: float) -> dict[str, float]:

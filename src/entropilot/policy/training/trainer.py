@@ -53,8 +53,8 @@ _PROBLEMS, _DRAWS, _SPLITS, _TERMS = range(4)  # streams of one seed
 
 #: Fills in what an objective needs beyond the answers, such as probes of intermediate steps.
 Annotate = Callable[["Batch"], Rollouts]
-#: Called with each row of metrics.
-Listener = Callable[[Mapping[str, Any]], None]
+#: Called with each row of metrics before it is written; may add numbers to it.
+Listener = Callable[[dict[str, Any]], None]
 
 
 class Batch(NamedTuple):
@@ -80,6 +80,8 @@ class Trainee:
         annotate: fills in fields of the rollouts before rewards are shaped.
         reference: frozen network, for exact KL; its log-probs go into the rollouts.
         meters: diagnostics.
+        listeners: see each row of metrics, in order, before it is written. One that adds numbers,
+            such as a controller, comes before those that pass rows on.
         memory: state of schedules and controllers: ``(save, load)`` of plain JSON.
     """
 
@@ -349,11 +351,11 @@ def _publish(
     progress: Callable[[Mapping[str, Any]], None],
     listeners: Sequence[Listener],
 ) -> None:
+    for listener in listeners:
+        listener(row)
     rows.append(row)
     if log is not None:
         append_metrics(log, row)
-    for listener in listeners:
-        listener(row)
     progress(row)
 
 
