@@ -22,6 +22,7 @@ from torch import Tensor
 from entropilot.errors import ConfigurationError, InputError
 from entropilot.information import masked_mean
 from entropilot.policy.covariance import largest, quota
+from entropilot.policy.idle_warning import counted_idle
 from entropilot.policy.rollouts import check_finite, check_logprobs
 from entropilot.policy.surrogates import log_ratio
 from entropilot.policy.term import Applied, State, Term, View
@@ -245,7 +246,8 @@ def clip_b(mu: float = MU_BATCH, mu_pos: float | None = None) -> Term:
 
     When this does nothing: S is at least -exp(-1 - H) and can be as large as H, so its lower tail
     is short where entropies are small; the one-sided form may then drop no token at all (see
-    ``clip-b/frac_clipped``). The two-sided form between mu 1 and 2.5 is a sharp dial.
+    ``clip-b/frac_clipped``); after 100 such updates in a row it warns. The two-sided form between
+    mu 1 and 2.5 is a sharp dial.
 
     Examples:
         >>> clip_b(2.5, 2.5).settings
@@ -270,7 +272,8 @@ def clip_v(
     """Shrink-mask term of Clip_V; see ``clip_v_mask``.
 
     When this does nothing: no token lies mu standard deviations below its vocabulary's mean, or
-    ``max_frac`` of a small batch is less than a token (one is still dropped).
+    ``max_frac`` of a small batch is less than a token (one is still dropped). After 100 updates in
+    a row without a dropped token it warns.
 
     Examples:
         >>> sorted(clip_v().needs)
@@ -315,7 +318,9 @@ def _start(view: View) -> State:
 
 def _applied(name: str, found: Clipped, state: State) -> Applied:
     metrics = {f"{name}/{key}": value for key, value in found.metrics.items()}
-    return Applied(found.kept, state, metrics)
+    acted = float(found.metrics["frac_clipped"]) > 0
+    why = "No token lies mu standard deviations away: lower mu, or set mu_pos"
+    return Applied(found.kept, counted_idle(state, acted, term=name, why=why), metrics)
 
 
 def _score(logprob: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:

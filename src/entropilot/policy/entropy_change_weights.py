@@ -16,8 +16,9 @@ from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError, unknown_name
 from entropilot.policy.covariance import from_alias, masked_quantile_of
+from entropilot.policy.idle_warning import counted_idle
 from entropilot.policy.rollouts import check_finite
-from entropilot.policy.surrogates import log_ratio
+from entropilot.policy.surrogates import LOG_RATIO_LIMIT
 from entropilot.policy.term import Applied, State, Term, View
 
 Estimator = Literal["reference", "squared", "exact"]
@@ -25,6 +26,9 @@ Mapping_ = Literal["exp", "linear", "clip"]
 ESTIMATORS: Final[tuple[Estimator, ...]] = get_args(Estimator)
 MAPPINGS: Final[tuple[Mapping_, ...]] = get_args(Mapping_)
 FLOOR: Final = 0.02  # of the scale: batches without effect are not stretched
+
+_P_LEAST: Final = 1e-8  # the released code's bound of probabilities
+_IDLE: Final = "Weights crowd at one value: set scale_quantile=0.99, or lower w_min"
 
 
 def entropy_change_score(
@@ -76,26 +80,15 @@ def entropy_change_score(
     if not bool(mask.any()):
         raise InputError("no token counts, so there is nothing to weigh")
     check_finite("entropy", entropy, mask)
-    logprob, old = (torch.where(mask, x.detach(), 0) for x in (logprob, old_logprob))
-    entropy = torch.where(mask, entropy.detach(), 0)
-    advantage = torch.where(mask, advantages, 0)
-    if estimator == "exact":
-        if vocab_mean is None:
-            raise InputError(
-                'the estimator "exact" needs vocab_mean = H sum p^2 + sum p^2 log p; measure '
-                "sum_p2 and sum_p2_logp with the log-probs"
-            )
-        ratio = log_ratio(logprob, old, mask).exp()
-        stopped = ((advantage > 0) & (ratio > 1 + eps_high)) | (
-            (advantage < 0) & (ratio < 1 - eps_low)
+    given = (logprob.detach(), old_logprob, entropy.detach(), advantages, mask)
+    if estimator != "exact":
+        return _reference(*given, power=1 if estimator == "reference" else 2)
+    if vocab_mean is None:
+        raise InputError(
+            'the estimator "exact" needs vocab_mean = H sum p^2 + sum p^2 log p; measure '
+            "sum_p2 and sum_p2_logp with the log-probs"
         )
-        gap = logprob.exp() * (entropy + logprob) - torch.where(mask, vocab_mean.detach(), 0)
-        return torch.where(mask & ~stopped, advantage * ratio * gap, 0)
-    p = logprob.exp().clamp(1e-8, 1 - 1e-8)
-    p_old = old.exp().clamp(1e-8, 1.0)
-    spread = (1 - p) if estimator == "reference" else (1 - p) ** 2
-    score = advantage / p_old * p * spread * (p.log() + entropy)
-    return torch.where(mask & torch.isfinite(score), score, 0)
+    return _exact(*given, vocab_mean.detach(), eps_low, eps_high)
 
 
 def steer_weights(
@@ -138,24 +131,21 @@ def steer_weights(
     _check(mapping, w_min, w_max, floor, scale_quantile)
     if not bool(mask.any()):
         raise InputError("no token counts, so there is nothing to weigh")
-    u = torch.where(mask, score.detach().abs(), 0)
-    values = u[mask]
-    high = values.max()
-    if scale_quantile < 1:
-        high = torch.full_like(high, masked_quantile_of(u, mask, scale_quantile))
+    u = torch.where(mask, score.detach(), 0).abs_()
+    high = float(u.max() if scale_quantile == 1 else masked_quantile_of(u, mask, scale_quantile))
     if mapping == "linear":
-        low = values.min()
-        if float(high) <= float(low):
+        low = float(torch.where(mask, u, torch.inf).min())
+        if high <= low:
             weight = torch.full_like(u, (w_min + w_max) / 2)
         else:
-            share = ((u - low) / (high - low)).clamp(max=1)
-            weight = w_max - share * (w_max - w_min)
+            slope = (w_max - w_min) / (high - low)
+            weight = u.sub_(low).mul_(-slope).add_(w_max).clamp_(w_min, w_max)
     elif mapping == "clip":
         cap = high * w_min
-        weight = torch.where(u > cap, (cap / u).clamp(w_min, 1.0), 1.0)
+        weight = torch.where(u > cap, (cap / u).clamp_(w_min, 1.0), 1.0)
     else:
-        k = -math.log(w_min) / high.clamp(min=floor) if floor > 0 or float(high) > 0 else 0.0
-        weight = (-k * u).exp().clamp(w_min, 1.0)
+        scale = max(high, floor)
+        weight = u.mul_(math.log(w_min) / scale if scale > 0 else 0.0).exp_().clamp_(w_min, 1.0)
     return torch.where(mask, weight, 0)
 
 
@@ -176,7 +166,8 @@ def entropy_change_weights(
     """Weight term of STEER; the names of the released settings are accepted too.
 
     When this does nothing: ``w_min`` 1, or one outlier that sets the scale and leaves all other
-    weights at 1 (see ``steer/below_095``; lower ``scale_quantile``).
+    weights at 1 (see ``steer/below_095``; lower ``scale_quantile``). Advantages of 0 have weights
+    of 1. After 100 such updates in a row it warns.
 
     Args:
         w_min: lambda_min; 0.8 in the released script, 0.7 in the paper's tables.
@@ -214,7 +205,7 @@ def entropy_change_weights(
     def apply(view: View, state: State) -> Applied:
         now, mask = view.policy.detached(), view.mask
         if not bool(mask.any()):
-            return Applied(torch.zeros_like(view.advantages), state)
+            return Applied(torch.zeros_like(view.advantages), state, {"steer/mean": 0.0})
         score = entropy_change_score(
             now.logprob,
             view.rollouts.old_logprob,
@@ -235,16 +226,9 @@ def entropy_change_weights(
             floor=floor,
             scale_quantile=scale_quantile,
         )
-        kept = weight[mask]
-        metrics = {
-            "steer/mean": kept.mean(),
-            "steer/min": kept.min(),
-            "steer/max": kept.max(),
-            "steer/std": kept.std(unbiased=False),
-            "steer/below_095": (kept < 0.95).to(kept.dtype).mean(),
-            "steer/predicted_change": -(score * weight)[mask].mean(),
-        }
-        return Applied(weight, state, metrics)
+        metrics = _metrics(weight, score, mask)
+        acted = metrics["steer/std"] > 0.01 * (w_max - w_min)
+        return Applied(weight, counted_idle(state, acted, term="steer", why=_IDLE), metrics)
 
     needs = {"logprob", "entropy"}
     needs |= {"sum_p2", "sum_p2_logp"} if estimator == "exact" else set()
@@ -259,6 +243,52 @@ def entropy_change_weights(
     if estimator == "exact":
         settings |= {"eps_low": eps_low, "eps_high": eps_high}
     return Term("steer", apply, needs=frozenset(needs), settings=settings)
+
+
+def _reference(
+    logprob: Tensor, old: Tensor, entropy: Tensor, advantages: Tensor, mask: Tensor, *, power: int
+) -> Tensor:
+    """(A / pi_old) pi (1 - pi)^power (log pi + H), in place as far as it goes."""
+    p = logprob.exp().clamp_(_P_LEAST, 1 - _P_LEAST)
+    score = (logprob + entropy).mul_(p)
+    p.neg_().add_(1)
+    for _ in range(power):
+        score.mul_(p)
+    score.mul_(advantages).div_(old.exp().clamp_(_P_LEAST, 1.0))
+    return torch.where(mask, score, 0).nan_to_num_(0.0, 0.0, 0.0)
+
+
+def _exact(
+    logprob: Tensor,
+    old: Tensor,
+    entropy: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    vocab_mean: Tensor,
+    eps_low: float,
+    eps_high: float,
+) -> Tensor:
+    ratio = (logprob - old).clamp_(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp_()
+    stopped = torch.where(advantages > 0, ratio > 1 + eps_high, ratio < 1 - eps_low)
+    score = (logprob + entropy).mul_(logprob.exp()).sub_(vocab_mean)
+    score.mul_(advantages).mul_(ratio)
+    return torch.where(mask & ~stopped, score, 0)
+
+
+def _metrics(weight: Tensor, score: Tensor, mask: Tensor) -> dict[str, float]:
+    n = mask.sum()
+    mean = weight.sum() / n
+    spread = torch.where(mask, weight - mean, 0).square_().sum() / n
+    numbers = {
+        "mean": mean,
+        "min": torch.where(mask, weight, torch.inf).min(),
+        "max": weight.max(),
+        "std": spread.sqrt(),
+        "below_095": (mask & (weight < 0.95)).sum() / n,
+        "predicted_change": -(score * weight).sum() / n,
+    }
+    values = torch.stack([number.to(weight.dtype) for number in numbers.values()]).tolist()
+    return {f"steer/{name}": value for name, value in zip(numbers, values, strict=True)}
 
 
 def _check(mapping: str, w_min: float, w_max: float, floor: float, scale_quantile: float) -> None:
