@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError
-from entropilot.information import masked_mean
 from entropilot.policy.covariance import largest, quota
 from entropilot.policy.idle_warning import counted_idle
 from entropilot.policy.rollouts import check_finite, check_logprobs
@@ -108,9 +107,8 @@ def clip_b_mask(
     score = _score(logprob, entropy, mask)
     if not bool(mask.any()):
         return Clipped(mask, _shares(mask, mask, advantages))
-    mean = score[mask].mean()
+    mean, sd = _moments(score, mask)
     gap = torch.where(mask, score - mean, 0)
-    sd = (gap[mask] ** 2).mean().sqrt()
     found = {"mean": mean, "sd": sd}
     if _is_rounding(sd, score):
         return Clipped(mask, _shares(mask, mask, advantages) | found)
@@ -180,9 +178,8 @@ def clip_v_mask(
         return Clipped(mask, _shares(mask, mask, advantages))
     check_finite("vocab_mean", vocab_mean, mask)
     below = torch.where(mask, vocab_mean - score, 0)
-    values = below[mask]
-    sd = ((values - values.mean()) ** 2).mean().sqrt()
-    found = {"mean": values.mean(), "sd": sd}
+    mean, sd = _moments(below, mask)
+    found = {"mean": mean, "sd": sd}
     if _is_rounding(sd, score):
         return Clipped(mask, _shares(mask, mask, advantages) | found)
     dropped = mask & (advantages < 0) & (below > mu * sd)
@@ -342,6 +339,13 @@ def _score(logprob: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, entropy_discriminator(*safe), 0)
 
 
+def _moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population standard deviation of values that are 0 off the mask."""
+    n = mask.sum()
+    mean = values.sum() / n
+    return mean, (torch.where(mask, values - mean, 0).square_().sum() / n).sqrt()
+
+
 def _is_rounding(sd: Tensor, score: Tensor) -> bool:
     """Whether a deviation is what rounding makes of equal values."""
     resolution = torch.finfo(score.dtype).eps * float(score.abs().max())
@@ -349,14 +353,15 @@ def _is_rounding(sd: Tensor, score: Tensor) -> bool:
 
 
 def _shares(kept: Tensor, mask: Tensor, advantages: Tensor) -> dict[str, Tensor]:
-    dropped = (mask & ~kept).to(advantages.dtype)
-    shares = {"frac_clipped": dropped.sum() / mask.sum().clamp(min=1)}
-    for name, side in (("pos", advantages > 0), ("neg", advantages < 0)):
-        counted = mask & side
-        shares[f"frac_clipped_{name}"] = (
-            masked_mean(dropped, counted) if bool(counted.any()) else dropped.sum() * 0
-        )
-    return shares
+    """Shares of the tokens that count, and of those of each sign, that were dropped; 0 of none."""
+    dropped = mask & ~kept
+    sides = {"frac_clipped": mask}
+    sides |= {"frac_clipped_pos": mask & (advantages > 0)}
+    sides |= {"frac_clipped_neg": mask & (advantages < 0)}
+    return {
+        name: (dropped & side).sum().to(advantages.dtype) / side.sum().clamp(min=1)
+        for name, side in sides.items()
+    }
 
 
 def _check_mu(mu: float, mu_pos: float | None) -> None:
