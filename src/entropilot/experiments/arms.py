@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from entropilot.errors import ConfigurationError, InputError
-from entropilot.experiments.config import ExperimentConfig, RecipeSection
+from entropilot.experiments.config import ExperimentConfig, RecipeSection, control_of
 from entropilot.experiments.subjects import Subject, annotate_for, load_subject
 from entropilot.experiments.trackers import open_trackers
 from entropilot.files import write_atomically
@@ -81,14 +81,16 @@ def run_arm(config: ExperimentConfig, plan: ArmPlan, tell: Tell) -> None:
         _keep(folder, "start", evaluate(subject.policy, subject.task, settings), subject)
     recipe = find_recipe(plan.section.name)
     objective = recipe.objective(plan.section.knobs)
+    held = None if plan.section.control is None else control_of(plan.section)
     with open_trackers(config, plan.section.title, plan.seed, folder) as trackers:
         trainee = Trainee(
             subject.policy,
             subject.task,
-            lambda _step: objective,
+            (lambda _step: objective) if held is None else held.objective,
             settings,
             annotate=annotate_for(subject, recipe.name),
-            listeners=trackers,
+            listeners=trackers if held is None else (held.listen, *trackers),
+            memory=None if held is None else held.memory,
         )
         try:
             train(trainee, folder, progress=tell, identity=_identity(config, plan))
@@ -117,7 +119,7 @@ def read_arm(config: ExperimentConfig, plan: ArmPlan) -> Arm | None:
     return Arm(
         label=plan.section.title,
         recipe=plan.section.name,
-        objective=find_recipe(plan.section.name).objective(plan.section.knobs).describe(),
+        objective=_described(plan.section),
         seed=plan.seed,
         rows=read_metrics(folder / METRICS_NAME),
         start=start,
@@ -159,10 +161,23 @@ def hopeless(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _described(section: RecipeSection) -> str:
+    said = find_recipe(section.name).objective(section.knobs).describe()
+    if section.control is None:
+        return said
+    control = section.control
+    unit = "x its first value" if control.relative else ""
+    return (
+        f"{said}; {control.knob} is turned between {control.low:g} and {control.high:g} to hold "
+        f"{control.quantity} at {control.set_point:g} {unit}".strip()
+    )
+
+
 def _identity(config: ExperimentConfig, plan: ArmPlan) -> dict[str, Any]:
     return {
         "recipe": plan.section.name,
         "knobs": plan.section.knobs,
+        "control": None if plan.section.control is None else plan.section.control.model_dump(),
         "seed": plan.seed,
         "model": config.model.model_dump(),
         "task": config.task.model_dump(mode="json"),

@@ -6,12 +6,15 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from entropilot.errors import ConfigurationError
+from entropilot.errors import ConfigurationError, unknown_name
 from entropilot.policy.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from entropilot.policy.training.knob_control import Controlled
 
 DEFAULT_FILE: Final = Path(__file__).parent / "default.toml"  # trains the tiny reasoner
 DIAGNOSIS_FILE: Final = Path(__file__).parent / "diagnosis.toml"  # samples a language model
@@ -86,6 +89,22 @@ class TrainSection(_Section):
         return TrainSettings(**values, seed=seed)
 
 
+class ControlSection(_Section):
+    """A controller that turns one knob of a recipe; see ``KnobControl``."""
+
+    knob: str = Field(min_length=1)
+    set_point: float
+    quantity: str = Field(default="entropy", min_length=1)
+    gain: float
+    integral_gain: float
+    low: float
+    high: float
+    scale: Literal["linear", "log"] = "linear"
+    relative: bool = True
+    start: float | None = None
+    slope: bool = False
+
+
 class RecipeSection(_Section):
     """A recipe with its knobs; ``label`` tells two settings of one recipe apart."""
 
@@ -93,6 +112,7 @@ class RecipeSection(_Section):
 
     name: str = Field(min_length=1)
     label: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._,=+-]*$")
+    control: ControlSection | None = None
 
     @property
     def knobs(self) -> dict[str, Any]:
@@ -105,7 +125,8 @@ class RecipeSection(_Section):
         if self.label is not None:
             return self.label
         given = ", ".join(f"{k}={v}" for k, v in self.knobs.items())
-        return f"{self.name} {given}".strip()
+        held = "" if self.control is None else f"held by {self.control.knob}"
+        return f"{self.name} {given} {held}".strip().replace("  ", " ")
 
 
 class LogSection(_Section):
@@ -152,6 +173,19 @@ class ExperimentConfig(_Section):
             RecipeSection(name="clip-higher"),
             RecipeSection.model_validate({"name": "kl-cov", "ratio": 0.2}),
             RecipeSection.model_validate({"name": "siren", "coef": 1.0}),
+            RecipeSection(
+                name="entropy-bonus",
+                label="bonus held at 0.7",
+                control=ControlSection(
+                    knob="coef",
+                    set_point=0.7,
+                    gain=4.0,
+                    integral_gain=0.2,
+                    low=0.001,
+                    high=0.2,
+                    scale="log",
+                ),
+            ),
         ),
         min_length=1,
         strict=False,
@@ -264,7 +298,10 @@ def check_recipes(recipes: Sequence[RecipeSection]) -> None:
     problems = []
     for section in recipes:
         try:
-            find_recipe(section.name).objective(section.knobs)
+            recipe = find_recipe(section.name)
+            recipe.objective(section.knobs)
+            if section.control is not None:
+                control_of(section)
         except ConfigurationError as error:
             problems.append(str(error))
     titles = [section.title for section in recipes]
@@ -274,6 +311,29 @@ def check_recipes(recipes: Sequence[RecipeSection]) -> None:
     ]
     if problems:
         raise ConfigurationError("\n  ".join(problems))
+
+
+def control_of(section: RecipeSection) -> Controlled:
+    """The controller of a recipe, ready for a run.
+
+    Raises:
+        ConfigurationError: the recipe has no such knob, or refuses a limit of it.
+    """
+    from entropilot.policy.recipe_table import find_recipe
+    from entropilot.policy.training.knob_control import KnobControl, controlled
+
+    if section.control is None:
+        raise ConfigurationError(f"the recipe {section.title} has no control")
+    recipe, settings = find_recipe(section.name), section.control
+    known = [knob.name for knob in recipe.knobs]
+    if settings.knob not in known:
+        raise ConfigurationError(
+            f"recipe {section.name}: {unknown_name('knob to control', settings.knob, known)}"
+        )
+    return controlled(
+        lambda value: recipe.objective(section.knobs | {settings.knob: value}),
+        KnobControl(**settings.model_dump()),
+    )
 
 
 def _sentence(error: dict[str, Any]) -> str:
