@@ -18,16 +18,15 @@ from entropilot.errors import ConfigurationError, InputError, unknown_name
 from entropilot.policy.covariance import from_alias, masked_quantile_of
 from entropilot.policy.idle_warning import counted_idle
 from entropilot.policy.rollouts import check_finite
-from entropilot.policy.surrogates import LOG_RATIO_LIMIT
+from entropilot.policy.surrogates import log_ratio
 from entropilot.policy.term import Applied, State, Term, View
 
 Estimator = Literal["reference", "squared", "exact"]
 Mapping_ = Literal["exp", "linear", "clip"]
 ESTIMATORS: Final[tuple[Estimator, ...]] = get_args(Estimator)
 MAPPINGS: Final[tuple[Mapping_, ...]] = get_args(Mapping_)
+LEAST: Final = 1e-8  # probabilities are clamped to [LEAST, 1 - LEAST], as in the released code
 FLOOR: Final = 0.02  # of the scale: batches without effect are not stretched
-
-_P_LEAST: Final = 1e-8  # the released code's bound of probabilities
 _IDLE: Final = "Weights crowd at one value: set scale_quantile=0.99, or lower w_min"
 
 
@@ -80,15 +79,28 @@ def entropy_change_score(
     if not bool(mask.any()):
         raise InputError("no token counts, so there is nothing to weigh")
     check_finite("entropy", entropy, mask)
-    given = (logprob.detach(), old_logprob, entropy.detach(), advantages, mask)
-    if estimator != "exact":
-        return _reference(*given, power=1 if estimator == "reference" else 2)
-    if vocab_mean is None:
-        raise InputError(
-            'the estimator "exact" needs vocab_mean = H sum p^2 + sum p^2 log p; measure '
-            "sum_p2 and sum_p2_logp with the log-probs"
+    logprob, old, entropy = logprob.detach(), old_logprob.detach(), entropy.detach()
+    if estimator == "exact":
+        if vocab_mean is None:
+            raise InputError(
+                'the estimator "exact" needs vocab_mean = H sum p^2 + sum p^2 log p; measure '
+                "sum_p2 and sum_p2_logp with the log-probs"
+            )
+        ratio = log_ratio(logprob, old, mask).exp()
+        stopped = ((advantages > 0) & (ratio > 1 + eps_high)) | (
+            (advantages < 0) & (ratio < 1 - eps_low)
         )
-    return _exact(*given, vocab_mean.detach(), eps_low, eps_high)
+        gap = logprob.exp() * (entropy + logprob) - vocab_mean.detach()
+        return torch.where(mask & ~stopped, advantages * ratio * gap, 0)
+    log_p = logprob.clamp(math.log(LEAST), math.log1p(-LEAST))
+    score = old.clamp(math.log(LEAST), 0.0).neg_().add_(log_p).exp_()  # pi / pi_old
+    rest = log_p.exp().neg_().add_(1)  # 1 - pi
+    score *= rest
+    if estimator == "squared":
+        score *= rest
+    score *= log_p.add_(entropy)
+    score *= advantages
+    return score.masked_fill_(~(mask & torch.isfinite(score)), 0)
 
 
 def steer_weights(
@@ -131,22 +143,25 @@ def steer_weights(
     _check(mapping, w_min, w_max, floor, scale_quantile)
     if not bool(mask.any()):
         raise InputError("no token counts, so there is nothing to weigh")
-    u = torch.where(mask, score.detach(), 0).abs_()
-    high = float(u.max() if scale_quantile == 1 else masked_quantile_of(u, mask, scale_quantile))
+    off = ~mask
+    u = score.detach().abs().masked_fill_(off, 0)
+    high = u.max()
+    if scale_quantile < 1:
+        high = torch.full_like(high, masked_quantile_of(u, mask, scale_quantile))
     if mapping == "linear":
-        low = float(torch.where(mask, u, torch.inf).min())
-        if high <= low:
+        low = u.masked_fill(off, torch.inf).min()
+        if float(high) <= float(low):
             weight = torch.full_like(u, (w_min + w_max) / 2)
         else:
-            slope = (w_max - w_min) / (high - low)
-            weight = u.sub_(low).mul_(-slope).add_(w_max).clamp_(w_min, w_max)
+            weight = w_max - ((u - low) / (high - low)).clamp(max=1) * (w_max - w_min)
     elif mapping == "clip":
         cap = high * w_min
-        weight = torch.where(u > cap, (cap / u).clamp_(w_min, 1.0), 1.0)
+        weight = torch.where(u > cap, (cap / u).clamp(w_min, 1.0), 1.0)
     else:
-        scale = max(high, floor)
-        weight = u.mul_(math.log(w_min) / scale if scale > 0 else 0.0).exp_().clamp_(w_min, 1.0)
-    return torch.where(mask, weight, 0)
+        scale = max(float(high), floor)
+        k = -math.log(w_min) / scale if scale > 0 else 0.0
+        weight = u.mul_(-k).exp_().clamp_(w_min, 1.0)
+    return weight.masked_fill_(off, 0)
 
 
 def entropy_change_weights(
@@ -205,7 +220,7 @@ def entropy_change_weights(
     def apply(view: View, state: State) -> Applied:
         now, mask = view.policy.detached(), view.mask
         if not bool(mask.any()):
-            return Applied(torch.zeros_like(view.advantages), state, {"steer/mean": 0.0})
+            return Applied(torch.zeros_like(view.advantages), state)
         score = entropy_change_score(
             now.logprob,
             view.rollouts.old_logprob,
@@ -243,36 +258,6 @@ def entropy_change_weights(
     if estimator == "exact":
         settings |= {"eps_low": eps_low, "eps_high": eps_high}
     return Term("steer", apply, needs=frozenset(needs), settings=settings)
-
-
-def _reference(
-    logprob: Tensor, old: Tensor, entropy: Tensor, advantages: Tensor, mask: Tensor, *, power: int
-) -> Tensor:
-    """(A / pi_old) pi (1 - pi)^power (log pi + H), in place as far as it goes."""
-    p = logprob.exp().clamp_(_P_LEAST, 1 - _P_LEAST)
-    score = (logprob + entropy).mul_(p)
-    p.neg_().add_(1)
-    for _ in range(power):
-        score.mul_(p)
-    score.mul_(advantages).div_(old.exp().clamp_(_P_LEAST, 1.0))
-    return torch.where(mask, score, 0).nan_to_num_(0.0, 0.0, 0.0)
-
-
-def _exact(
-    logprob: Tensor,
-    old: Tensor,
-    entropy: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    vocab_mean: Tensor,
-    eps_low: float,
-    eps_high: float,
-) -> Tensor:
-    ratio = (logprob - old).clamp_(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp_()
-    stopped = torch.where(advantages > 0, ratio > 1 + eps_high, ratio < 1 - eps_low)
-    score = (logprob + entropy).mul_(logprob.exp()).sub_(vocab_mean)
-    score.mul_(advantages).mul_(ratio)
-    return torch.where(mask & ~stopped, score, 0)
 
 
 def _metrics(weight: Tensor, score: Tensor, mask: Tensor) -> dict[str, float]:
