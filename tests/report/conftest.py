@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +45,17 @@ SENTENCE = (
     " Ben has 3 boxes with 12 pencils in each . He gives 5 pencils to Eva , so he keeps "
     "36 - 5 = 31 pencils . Wait , Eva gives 2 back . So Ben has 33 pencils . The answer is 33 ."
 )
+
+
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @dataclass(frozen=True)
@@ -337,3 +350,16 @@ def empty() -> Assessment:
         threshold=None, flagged=full.flagged.head(0), signals=(), prefix=(), buckets=(),
         timing=None, groups=None, replays=(), next_steps=(), notes=(), exemplars=empty_traces(),
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("no Chromium on PATH; set CHROMIUM to one")
+    with playwright.sync_playwright() as running:
+        launched = running.chromium.launch(executable_path=found, args=BROWSER_FLAGS)
+        yield launched
+        launched.close()

@@ -119,7 +119,7 @@ def _train(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -> N
         meta = report_meta(title, [config.model.name, config.task.name])
         return [write_training_report(folder / "report.html", comparison, meta=meta)]
 
-    with training_table(config.train.steps) as update:
+    with training_table(config.train.steps, planned.n_arms - planned.n_arms_done) as update:
 
         def heard(arm: ArmPlan, row: Mapping[str, Any]) -> None:
             update(arm.section.title, arm.seed, row)
@@ -139,7 +139,7 @@ def _train(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -> N
             }
         )
     elif output is TableFormat.MD:
-        from entropilot.report.training import training_markdown
+        from entropilot.report.training_forms import training_markdown
 
         print_bytes(training_markdown(result.comparison).encode())
     else:
@@ -152,12 +152,13 @@ def _train(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -> N
 def _print_comparison(comparison: Comparison) -> None:
     from rich.table import Table
 
-    from entropilot.report.training import summary_table
-    from entropilot.report.training_verdict import training_verdict
+    from entropilot.report.training_numbers import recipe_numbers
+    from entropilot.report.training_tables import summary_table
+    from entropilot.report.training_verdict import verdict_sentences
 
-    for i, sentence in enumerate(training_verdict(comparison)):
+    for i, sentence in enumerate(verdict_sentences(comparison)):
         out().print(printable(sentence), style="bold" if i == 0 else "", markup=False)
-    head, rows = summary_table(comparison)
+    head, rows = summary_table(recipe_numbers(comparison))
     shown = Table(box=None, pad_edge=False)
     for name in head:
         shown.add_column(name)

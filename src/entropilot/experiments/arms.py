@@ -125,6 +125,7 @@ def read_arm(config: ExperimentConfig, plan: ArmPlan) -> Arm | None:
         start=start,
         end=end,
         stopped=stopped,
+        knobs=plan.section.knobs,
     )
 
 

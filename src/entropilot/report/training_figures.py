@@ -1,15 +1,19 @@
-"""Pictures of a comparison of recipes. Colours are classes c0 .. c6, one a recipe throughout."""
+"""Curves of a comparison of recipes: one line a recipe, a band over seeds, labels at the ends.
+
+Colours are classes ``own c0`` .. ``own c6``, one a recipe throughout the page; from the eighth
+recipe on they come again, dashed.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 
-from entropilot.information import fit_entropy_law, fit_entropy_line
 from entropilot.policy.training.results import Arm, Comparison
 from entropilot.report.svg import (
     WIDTH,
@@ -23,141 +27,195 @@ from entropilot.report.svg import (
     x_axis,
     y_axis,
 )
-from entropilot.report.training_numbers import Floats, intervals, ks, solved
+from entropilot.report.training_numbers import mean_curve
 
 N_COLOURS: Final = 7
 MOST_POINTS: Final = 80  # of a curve; longer ones are averaged
+LABEL_SIZE: Final = 14  # characters of a label at the end of a line
+CHARACTER: Final = 5.7  # width of one, in picture units, on the wide side
+LABEL_GAP: Final = 12.5  # between two labels
+HEIGHT: Final = 250.0
 
-Band = tuple[list[float], list[float], list[float], list[float]]  # x, mean, low, high
+
+class Band(NamedTuple):
+    """A curve over seeds.
+
+    Examples:
+        >>> Band([0.0], [0.5], [0.4], [0.6]).mean
+        [0.5]
+    """
+
+    x: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+class Label(NamedTuple):
+    """What stands at the end of a line.
+
+    Examples:
+        >>> Label("grpo", 0.5, "c0").name
+        'grpo'
+    """
+
+    name: str
+    value: float  # on the y scale
+    kind: str
 
 
 def colour(index: int) -> str:
-    """Class of the recipe at that place."""
-    return f"c{index % N_COLOURS}"
+    """Classes of the recipe at that place.
+
+    Examples:
+        >>> colour(1), colour(8)
+        ('own c1', 'own c1 again')
+    """
+    return f"own c{index % N_COLOURS}" + (" again" if index >= N_COLOURS else "")
+
+
+def short_names(labels: Sequence[str]) -> dict[str, str]:
+    """A short name of each recipe, for the ends of lines; different labels have different names.
+
+    Examples:
+        >>> short_names(["grpo", "clip-higher eps_high=0.28"])
+        {'grpo': 'grpo', 'clip-higher eps_high=0.28': 'clip-higher'}
+        >>> list(short_names(["kl-cov ratio=0.2", "kl-cov ratio=0.02"]).values())
+        ['kl-cov 0.2', 'kl-cov 0.02']
+    """
+    tries = (
+        [label.partition(" ")[0] for label in labels],
+        [re.sub(r"[\w.-]+=", "", label).replace(",", "") for label in labels],
+        list(labels),
+    )
+    numbered = [f"{i}. {label}" for i, label in enumerate(labels, 1)]
+    cut = ([_cut(name) for name in names] for names in (*tries, numbered))
+    names = next((found for found in cut if len(set(found)) == len(labels)), numbered)
+    return dict(zip(labels, names, strict=True))
 
 
 def over_seeds(arms: Sequence[Arm], name: str) -> Band | None:
     """Mean and range over seeds of a metric, thinned to what a picture can show."""
-    curves = [arm.curve(name) for arm in arms]
-    curves = [c for c in curves if c[0]]
-    if not curves:
+    points = mean_curve(arms, name)
+    if not points:
         return None
-    n = min(len(steps) for steps, _ in curves)
-    steps = np.array(curves[0][0][:n], float)
-    values = np.array([v[:n] for _, v in curves])
-    size = math.ceil(n / MOST_POINTS)
-    starts = range(0, n, size)
-    steps = np.array([steps[i : i + size].mean() for i in starts])
-    values = np.array([[row[i : i + size].mean() for i in starts] for row in values])
-    mean, low, high = values.mean(0), values.min(0), values.max(0)
-    return steps.tolist(), mean.tolist(), low.tolist(), high.tolist()
+    size = math.ceil(len(points) / MOST_POINTS)
+    band = Band([], [], [], [])
+    for i in range(0, len(points), size):
+        part = points[i : i + size]
+        band.x.append(float(np.mean([step for step, _ in part])))
+        band.mean.append(float(np.mean([np.mean(values) for _, values in part])))
+        band.low.append(float(np.mean([min(values) for _, values in part])))
+        band.high.append(float(np.mean([max(values) for _, values in part])))
+    return band
 
 
 def curve_picture(comparison: Comparison, name: str, title: str, unit: str) -> Markup:
-    """A metric against steps: one line a recipe, a band over seeds, labels at the ends."""
+    """A metric against steps; empty where no arm logged it."""
+    short = short_names(comparison.labels)
     bands = [
-        (i, label, band)
+        (short[label], colour(i), band)
         for i, label in enumerate(comparison.labels)
         if (band := over_seeds(comparison.of(label), name)) is not None
     ]
     if not bands:
         return Markup("")
-    lows = [v for _, _, band in bands for v in band[2]]
-    highs = [v for _, _, band in bands for v in band[3]]
-    low, high = _nice(min(lows), max(highs))
-    last = max(band[0][-1] for _, _, band in bands)
-    plot = Plot((0.0, max(last, 1.0)), (low, high), height=250.0)
-    parts = [y_axis(plot, unit, writer((low, high))), x_axis(plot, "step", writer((0, 100)))]
-    for i, _, (x, _, lows_, highs_) in bands:
-        parts.append(plot.band(list(zip(x, lows_, highs_, strict=True)), f"seeds {colour(i)}"))
-    for i, _, (x, mean, _, _) in bands:
-        parts.append(plot.line(list(zip(x, mean, strict=True)), colour(i)))
-        if len(x) == 1:
-            parts.append(dot(plot.x(x[0]), plot.y(mean[0]), colour(i)))
-    said = "; ".join(f"{label}: {band[1][0]:.3g} to {band[1][-1]:.3g}" for _, label, band in bands)
-    return picture(name.replace("/", "-").replace("@", ""), title, said, plot.height, *parts)
-
-
-def pass_picture(comparison: Comparison) -> Markup:
-    """pass@k after training by recipe, and before it, with 95 % intervals over problems."""
-    n = comparison.arms[0].end.n
-    points = ks(n)
-    first = comparison.of(comparison.labels[0])
-    curves = [("before", "before", intervals(solved(first, "start", points)))]
-    curves += [
-        (label, colour(i), intervals(solved(comparison.of(label), "end", points)))
-        for i, label in enumerate(comparison.labels)
-    ]
-    lowest = min(interval.low for _, _, found in curves for interval in found)
-    plot = Plot((0.0, math.log2(max(n, 2))), (math.floor(lowest * 10) / 10, 1.0), height=250.0)
-    at = [math.log2(k) for k in points]
-    parts = [
-        y_axis(plot, "problems solved", lambda v: f"{v:.0%}"),
-        x_axis(plot, "k answers", lambda v: f"{2**v:.0f}", at=at),
-    ]
-    for _, kind, found in curves:
-        edges = [(x, i.low, i.high) for x, i in zip(at, found, strict=True)]
-        parts.append(plot.band(edges, f"seeds {kind}"))
-    for _, kind, found in curves:
-        parts.append(plot.line([(x, i.value) for x, i in zip(at, found, strict=True)], kind))
-    said = "; ".join(
-        f"{name}: {found[0].value:.3f} at k = 1, {found[-1].value:.3f} at k = {n}"
-        for name, _, found in curves
+    low, high = nice(
+        min(min(band.low) for _, _, band in bands), max(max(band.high) for _, _, band in bands)
     )
-    return picture("pass", "Problems solved within k answers", said, plot.height, *parts)
+    last = max(band.x[-1] for _, _, band in bands)
+    plot = Plot((0.0, max(last, 1.0)), (low, high), HEIGHT, 42.0, margin(b[0] for b in bands))
+    parts = [y_axis(plot, unit, writer((low, high))), steps_axis(plot)]
+    for _, kind, band in bands:
+        parts.append(
+            plot.band(list(zip(band.x, band.low, band.high, strict=True)), f"seeds {kind}")
+        )
+    for _, kind, band in bands:
+        parts.append(plot.line(list(zip(band.x, band.mean, strict=True)), kind))
+        if len(band.x) == 1:
+            parts.append(dot(plot.x(band.x[0]), plot.y(band.mean[0]), kind))
+    parts.append(end_labels(plot, [Label(n, band.mean[-1], kind) for n, kind, band in bands]))
+    said = "; ".join(f"{n}: {band.mean[0]:.3g} to {band.mean[-1]:.3g}" for n, _, band in bands)
+    return picture(key_of(name), title, said, plot.height, *parts)
 
 
-def law_picture(comparison: Comparison, window: int) -> Markup:
-    """Reward against entropy of the baseline, with R = b - a exp(H) and a straight line."""
-    runs = [law_points(arm, window) for arm in comparison.of(comparison.labels[0])]
-    found = [pair for pair in runs if pair is not None]
-    if not found:
-        return Markup("")
-    entropy = np.concatenate([h for h, _ in found])
-    reward = np.concatenate([r for _, r in found])
-    plot = Plot(_nice(*_ends(entropy)), _nice(*_ends(reward)), height=250.0)
-    parts = [
-        y_axis(plot, "reward", writer(plot.y_range)),
-        x_axis(plot, "entropy, nats", writer(plot.x_range)),
-    ]
-    law, line = fit_entropy_law(entropy, reward), fit_entropy_line(entropy, reward)
-    grid = np.linspace(*_ends(entropy), 40)
-    for fit, kind in ((line, "chance"), (law, "signal")):
-        y = np.asarray(fit.predict(grid), float)
-        parts.append(plot.line(list(zip(grid.tolist(), y.tolist(), strict=True)), kind))
-    for h, r in zip(entropy.tolist(), reward.tolist(), strict=True):
-        parts.append(element("circle", class_="dot c0", cx=plot.x(h), cy=plot.y(r), r=2.6))
-    said = f"R^2 of the law {law.r2:.3f}, of a straight line {line.r2:.3f}"
-    parts.append(text(said, WIDTH - plot.right, plot.top + 12, "note halo", "end"))
-    return picture("law", "Reward against entropy", said, plot.height, *parts)
+def steps_axis(plot: Plot) -> Markup:
+    """The axis of training steps."""
+    return x_axis(plot, "step", lambda v: f"{v:,.0f}", 4)
 
 
-def law_points(arm: Arm, window: int) -> tuple[Floats, Floats] | None:
-    """Window means of entropy and reward; None where they are too few to fit."""
-    _, entropy = arm.curve("entropy")
-    _, reward = arm.curve("reward")
-    n = min(len(entropy), len(reward)) // window
-    if n < 3:
-        return None
-    h = np.array(entropy[: n * window]).reshape(n, window).mean(1)
-    r = np.array(reward[: n * window]).reshape(n, window).mean(1)
-    return None if len(np.unique(h)) < 3 else (h, r)
+def end_labels(plot: Plot, labels: Sequence[Label]) -> Markup:
+    """Names at the right ends of lines, moved apart where they would cover each other."""
+    x = WIDTH - plot.right + 6
+    wanted = [plot.y(label.value) for label in labels]
+    places = apart(wanted, plot.top - 6, plot.height - plot.bottom, LABEL_GAP)
+    parts = []
+    for label, want, place in zip(labels, wanted, places, strict=True):
+        if abs(place - want) > 2:  # a thin line leads from the curve to its name
+            ends = {"x1": x - 6, "y1": want, "x2": x - 1, "y2": place}
+            parts.append(element("line", class_=f"leader {label.kind}", **ends))
+        parts.append(text(label.name, x, place + 3.8, f"note {label.kind}"))
+    return Markup("").join(parts)
 
 
-def _ends(values: Floats) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
+def apart(wanted: Sequence[float], low: float, high: float, gap: float) -> list[float]:
+    """Places near the wanted ones, in their order, at least a gap apart and inside where they fit.
+
+    Examples:
+        >>> apart([10.0, 11.0, 50.0], 0.0, 100.0, 10.0)
+        [5.5, 15.5, 50.0]
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    blocks: list[list[int]] = []
+    starts: list[float] = []
+    for i in order:
+        block = [i]
+        start = wanted[i]
+        while starts and start < starts[-1] + gap * len(blocks[-1]):
+            block = blocks.pop() + block
+            starts.pop()
+            centre = sum(wanted[j] - gap * place for place, j in enumerate(block)) / len(block)
+            start = min(max(centre, low), high - gap * (len(block) - 1))
+        blocks.append(block)
+        starts.append(start)
+    places = [0.0] * len(wanted)
+    for block, start in zip(blocks, starts, strict=True):
+        for place, i in enumerate(block):
+            places[i] = start + gap * place
+    return places
 
 
-def _nice(low: float, high: float) -> tuple[float, float]:
-    """Ends on round numbers around the values; from 0 where it is near."""
+def margin(names: Iterable[str]) -> float:
+    """Room at the right for names at the ends of lines."""
+    return 12.0 + CHARACTER * max(len(name) for name in names)
+
+
+def nice(low: float, high: float) -> tuple[float, float]:
+    """Ends on round numbers around the values; from 0 where it is near.
+
+    Examples:
+        >>> nice(0.12, 0.87), nice(5.0, 5.0)
+        ((0.0, 1.0), (4.5, 5.5))
+    """
     if 0 < low < 0.4 * high:
         low = 0.0
-    if not high > low:
-        low, high = low - 0.5, high + 0.5
-    step = _step(low, high)
+    if not high - low > 1e-8 * max(1.0, abs(low)):  # flat but for rounding
+        half = max(0.5, 0.1 * abs(low)) if abs(low) > 0.5 else 0.5
+        low, high = (0.0, 1.0) if 0 <= low < 1e-8 else (low - half, high + half)
+    found = ticks(low, high, 4)
+    step = found[1] - found[0] if len(found) > 1 else high - low
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
 
 
-def _step(low: float, high: float) -> float:
-    found = ticks(low, high, 4)
-    return found[1] - found[0] if len(found) > 1 else high - low
+def key_of(name: str) -> str:
+    """A name as part of an id.
+
+    Examples:
+        >>> key_of("eval/pass@1")
+        'eval-pass-1'
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LABEL_SIZE else f"{name[: LABEL_SIZE - 1].rstrip('-_ ')}…"

@@ -1,170 +1,251 @@
 """The numbers of a comparison of recipes that its report speaks of.
 
-The first recipe is the baseline. pass@k of a problem is its mean over seeds; intervals are paired
-bootstraps over problems, 95 %. Entropies are compared by their range over seeds.
+The first recipe is the baseline. A number of a problem is its mean over seeds; intervals are 95 %
+bootstraps over problems, and differences are paired: the same problems, the same seeds. How a curve
+went is read from the mean over seeds.
+
+Legend: Q problems, K budgets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.diagnosis.assessment import Interval
-from entropilot.information import cluster_bootstrap, expected_support, pass_at_k_curve
+from entropilot.information import cluster_bootstrap, pass_at_k_curve
+from entropilot.policy.training.evaluation import Evaluation
 from entropilot.policy.training.results import Arm, Comparison
+from entropilot.report.training_courses import NO_COURSE, Course, DeadStretch, course, dead_stretch
+from entropilot.report.training_support import SupportNumbers, support_numbers
 
 Floats = NDArray[np.float64]
 
-WINDOW = 8  # steps of the means at the start and the end of a curve
-N_RESAMPLES = 2000
+N_RESAMPLES: Final = 2000
+
+#: Numbers of a problem [Q], by name: what outcomes are stated of.
+QUANTITIES: Final[dict[str, Callable[[Evaluation], Floats]]] = {
+    "pass_1": lambda e: solved(e, [1])[:, 0],
+    "reach": lambda e: solved(e, [e.n])[:, 0],
+    "distinct": lambda e: np.asarray(e.n_distinct, float),
+    "answer_entropy": lambda e: np.asarray(e.answer_entropy, float),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One quantity before and after training, and beside the baseline.
+
+    Args:
+        before: mean over problems before training.
+        after: and after it.
+        change: paired difference of the two.
+        against: paired difference to the baseline after training; None for the baseline, and where
+            no seed ended under both.
+        by_seed: that difference seed by seed.
+    """
+
+    before: Interval
+    after: Interval
+    change: Interval
+    against: Interval | None
+    by_seed: tuple[float, ...] = ()
+
+    @property
+    def seeds_disagree(self) -> bool:
+        """Whether the difference has another sign under another seed."""
+        return min(self.by_seed, default=0.0) < 0 < max(self.by_seed, default=0.0)
 
 
 @dataclass(frozen=True)
 class RecipeNumbers:
-    """What one recipe did, seeds pooled.
+    """What one recipe did, seeds together.
 
-    ``gain`` is against the start, ``over_plain`` against the baseline; both are pass@1, and
-    ``reach_*`` are pass@n with n the answers of an evaluation.
+    Args:
+        label: of the recipe with its knobs.
+        recipe: its name.
+        objective: in words.
+        knobs: those that were given.
+        seeds: that were run.
+        n: answers a problem in an evaluation.
+        entropy: how it went, nats.
+        entropy_ends: its mean over the last steps, a seed each.
+        reward, length, truncated: how they went.
+        outcomes: by the names of ``QUANTITIES``; empty where no seed came to its end.
+        support: kept, lost and found; None where no seed came to its end.
+        dead: longest stretch of steps that taught nothing, a seed each that had one.
+        all_wrong, all_right: share of such groups, mean over steps; nan where not logged.
+        dead_tokens: spent on groups that teach nothing.
+        n_tokens, seconds, rollout_seconds: of all steps.
+        stopped: (seed, last step, why) of arms that ended early.
     """
 
     label: str
+    recipe: str
     objective: str
-    n_seeds: int
-    entropy_start: float
-    entropy_end: float
-    entropy_range: tuple[float, float]  # of the end, over seeds
-    reward_start: float
-    reward_end: float
-    truncated_start: float
-    truncated_end: float
-    pass_1: float
-    reach: float
+    knobs: Mapping[str, Any]
+    seeds: tuple[int, ...]
     n: int
-    gain: Interval
-    over_plain: Interval | None
-    reach_over_plain: Interval | None
-    reach_gain: Interval
-    distinct: float
-    distinct_start: float
-    answer_entropy: float
-    answer_entropy_start: float
-    length: float
-    length_start: float
-    kept: float  # problems that are in the support before and after, expected
-    lost: float
-    found: float
-    by_chance: float  # expected E = S of the start against itself
-    budget: int
-    all_wrong: float  # share of groups, mean over the last steps
+    entropy: Course
+    entropy_ends: tuple[float, ...]
+    reward: Course
+    length: Course
+    truncated: Course
+    outcomes: Mapping[str, Outcome]
+    support: SupportNumbers | None
+    dead: tuple[DeadStretch, ...]
+    all_wrong: float
     all_right: float
-    dead_tokens: float  # mean over all steps
+    dead_tokens: float
     n_tokens: int
     seconds: float
-    stopped: tuple[str, ...]
+    rollout_seconds: float
+    stopped: tuple[tuple[int, int, str], ...]
 
     @property
-    def entropy_ratio(self) -> float:
-        """Entropy at the end over that at the start."""
-        return self.entropy_end / self.entropy_start if self.entropy_start > 0 else float("nan")
+    def n_seeds(self) -> int:
+        """How many seeds were run."""
+        return len(self.seeds)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Answer tokens by the seconds of their steps; nan where no time was logged."""
+        return self.n_tokens / self.seconds if self.seconds > 0 else float("nan")
+
+    @property
+    def dead_share(self) -> float:
+        """Share of the tokens in groups that teach nothing."""
+        return self.dead_tokens / self.n_tokens if self.n_tokens else float("nan")
 
 
 def recipe_numbers(comparison: Comparison) -> list[RecipeNumbers]:
-    """Numbers of every recipe, the baseline first."""
-    labels = comparison.labels
-    baseline = comparison.of(labels[0])
-    return [_numbers(comparison.of(label), baseline) for label in labels]
+    """Numbers of every recipe, the baseline first; none where there is no arm.
+
+    Examples:
+        >>> recipe_numbers(Comparison("addition", "reasoner", ()))
+        []
+    """
+    if not comparison.arms:
+        return []
+    baseline = comparison.of(comparison.labels[0])
+    return [_numbers(comparison.of(label), baseline) for label in comparison.labels]
 
 
-def window_means(arm: Arm, name: str) -> tuple[float, float]:
-    """Means over the first and the last steps; nan where the metric was not logged."""
-    _, values = arm.curve(name)
-    if not values:
-        return float("nan"), float("nan")
-    return float(np.mean(values[:WINDOW])), float(np.mean(values[-WINDOW:]))
+def ended(arms: Sequence[Arm]) -> list[Arm]:
+    """Arms that were trained to their end."""
+    return [arm for arm in arms if not arm.stopped]
 
 
-def counts(arms: Sequence[Arm], when: str) -> NDArray[np.int64]:
-    """Right answers of each problem, arms pooled."""
-    found = [arm.start if when == "start" else arm.end for arm in arms]
-    return np.concatenate([np.asarray(e.n_correct) for e in found])
+def solved(evaluation: Evaluation, points: Sequence[int]) -> Floats:
+    """pass@k [Q, K] of each problem."""
+    counts = np.asarray(evaluation.n_correct)
+    return pass_at_k_curve(evaluation.n, counts, points).per_problem
 
 
-def solved(arms: Sequence[Arm], when: str, points: Sequence[int]) -> Floats:
-    """pass@k [Q, K] of each problem, averaged over seeds."""
-    found = [arm.start if when == "start" else arm.end for arm in arms]
-    curves = [pass_at_k_curve(e.n, np.asarray(e.n_correct), points).per_problem for e in found]
-    return np.asarray(np.mean(curves, axis=0))
+def pass_curve(arms: Sequence[Arm], when: str, points: Sequence[int]) -> Floats:
+    """pass@k [Q, K] of each problem "start" or "end" of training, averaged over seeds."""
+    found = [solved(arm.start if when == "start" else arm.end, points) for arm in arms]
+    return np.asarray(np.mean(found, axis=0))
 
 
 def intervals(values: Floats) -> list[Interval]:
-    """Mean over problems [Q, K] with its bootstrap interval, for each k."""
+    """Mean over problems of [Q, K] with its bootstrap interval, for each column.
+
+    Examples:
+        >>> intervals(np.array([[0.0, 1.0], [1.0, 1.0]]))[1]
+        Interval(value=1.0, low=1.0, high=1.0)
+    """
     found = cluster_bootstrap(values, rng=np.random.default_rng(0), n_resamples=N_RESAMPLES)
     rows = zip(found.value.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
     return [Interval(*row) for row in rows]
 
 
-def ks(n: int) -> list[int]:
-    """Powers of two up to n."""
+def budgets(n: int) -> list[int]:
+    """Powers of two up to n.
+
+    Examples:
+        >>> budgets(12)
+        [1, 2, 4, 8]
+    """
     return [2**i for i in range(n.bit_length()) if 2**i <= n]
 
 
+def mean_curve(arms: Sequence[Arm], name: str) -> list[tuple[int, list[float]]]:
+    """(step, values of the arms that logged the metric there), in the order of steps."""
+    found: dict[int, list[float]] = {}
+    for arm in arms:
+        for step, value in zip(*arm.curve(name), strict=True):
+            if np.isfinite(value):
+                found.setdefault(step, []).append(value)
+    return sorted(found.items())
+
+
 def _numbers(arms: Sequence[Arm], baseline: Sequence[Arm]) -> RecipeNumbers:
-    n = arms[0].end.n
-    before, after = counts(arms, "start"), counts(arms, "end")
-    budget = max(1, n // 2)
-    ends = solved(arms, "end", [1, n])
-    gain = intervals(ends - solved(arms, "start", [1, n]))
-    paired = [arm.seed for arm in arms] == [arm.seed for arm in baseline]
-    against = None
-    if arms[0] is not baseline[0] and paired:
-        against = intervals(ends - solved(baseline, "end", [1, n]))
-    support = expected_support(before, after, n, budget)
-    null = expected_support(before, before, n, budget)
-    entropy = [window_means(arm, "entropy") for arm in arms]
-    last = {name: _mean([window_means(a, name)[1] for a in arms]) for name in _DEAD}
+    first = arms[0]
+    done = ended(arms)
+    own = baseline[0].label == first.label
+    courses = {name: _course(arms, name) for name in ("entropy", "reward", "length", "truncated")}
+    ends = tuple(_course([arm], "entropy").end for arm in arms)
+    stretches = [dead_stretch(arm) for arm in arms]
     return RecipeNumbers(
-        label=arms[0].label,
-        objective=arms[0].objective,
-        n_seeds=len(arms),
-        entropy_start=_mean([first for first, _ in entropy]),
-        entropy_end=_mean([end for _, end in entropy]),
-        entropy_range=(min(end for _, end in entropy), max(end for _, end in entropy)),
-        reward_start=_mean([window_means(a, "reward")[0] for a in arms]),
-        reward_end=_mean([window_means(a, "reward")[1] for a in arms]),
-        truncated_start=_mean([window_means(a, "truncated")[0] for a in arms]),
-        truncated_end=_mean([window_means(a, "truncated")[1] for a in arms]),
-        pass_1=float(ends[:, 0].mean()),
-        reach=float(ends[:, 1].mean()),
-        n=n,
-        gain=gain[0],
-        reach_gain=gain[1],
-        over_plain=None if against is None else against[0],
-        reach_over_plain=None if against is None else against[1],
-        distinct=_mean([float(np.mean(a.end.n_distinct)) for a in arms]),
-        distinct_start=_mean([float(np.mean(a.start.n_distinct)) for a in arms]),
-        answer_entropy=_mean([float(np.mean(a.end.answer_entropy)) for a in arms]),
-        answer_entropy_start=_mean([float(np.mean(a.start.answer_entropy)) for a in arms]),
-        length=_mean([a.end.length for a in arms]),
-        length_start=_mean([a.start.length for a in arms]),
-        kept=float(support["P"]),
-        lost=float(support["S"]),
-        found=float(support["E"]),
-        by_chance=float(null["E"]),
-        budget=budget,
-        all_wrong=last["frac_all_wrong_groups"],
-        all_right=last["frac_all_right_groups"],
-        dead_tokens=_mean([_mean(a.curve("dead_tokens")[1]) for a in arms]),
-        n_tokens=int(sum(sum(a.curve("n_tokens")[1]) for a in arms)),
-        seconds=sum(sum(a.curve("seconds")[1]) for a in arms),
-        stopped=tuple(a.stopped for a in arms if a.stopped),
+        label=first.label,
+        recipe=first.recipe,
+        objective=first.objective,
+        knobs=first.knobs,
+        seeds=tuple(arm.seed for arm in arms),
+        n=first.end.n,
+        entropy_ends=tuple(end for end in ends if np.isfinite(end)),
+        outcomes=_outcomes(done, [] if own else ended(baseline)) if done else {},
+        support=support_numbers(done) if done else None,
+        dead=tuple(stretch for stretch in stretches if stretch is not None),
+        all_wrong=_mean(arms, "frac_all_wrong_groups"),
+        all_right=_mean(arms, "frac_all_right_groups"),
+        dead_tokens=float(
+            sum(r.get("n_tokens", 0) * (r.get("dead_tokens") or 0) for a in arms for r in a.rows)
+        ),
+        n_tokens=round(_total(arms, "n_tokens")),
+        seconds=_total(arms, "seconds"),
+        rollout_seconds=_total(arms, "seconds_rollout"),
+        stopped=tuple(
+            (arm.seed, max((int(row["step"]) for row in arm.rows), default=0), arm.stopped)
+            for arm in arms
+            if arm.stopped
+        ),
+        **courses,
     )
 
 
-_DEAD = ("frac_all_wrong_groups", "frac_all_right_groups")
+def _outcomes(arms: Sequence[Arm], baseline: Sequence[Arm]) -> dict[str, Outcome]:
+    rival = {arm.seed: arm for arm in baseline}
+    paired = [(arm, rival[arm.seed]) for arm in arms if arm.seed in rival]
+    found = {}
+    for name, of in QUANTITIES.items():
+        before = np.mean([of(arm.start) for arm in arms], axis=0)
+        after = np.mean([of(arm.end) for arm in arms], axis=0)
+        columns = [before, after, after - before]
+        gaps = [of(arm.end) - of(other.end) for arm, other in paired]
+        if gaps:
+            columns.append(np.mean(gaps, axis=0))
+        made = intervals(np.stack(columns, axis=1))
+        by_seed = tuple(float(gap.mean()) for gap in gaps)
+        against = made[3] if gaps else None
+        found[name] = Outcome(made[0], made[1], made[2], against, by_seed)
+    return found
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+def _course(arms: Sequence[Arm], name: str) -> Course:
+    points = mean_curve(arms, name)
+    return course([s for s, _ in points], [float(np.mean(v)) for _, v in points]) or NO_COURSE
+
+
+def _mean(arms: Sequence[Arm], name: str) -> float:
+    values = [value for arm in arms for value in arm.curve(name)[1]]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _total(arms: Sequence[Arm], name: str) -> float:
+    return sum(sum(arm.curve(name)[1]) for arm in arms)

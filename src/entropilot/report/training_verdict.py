@@ -1,163 +1,309 @@
-"""The verdict on a comparison of recipes, in plain words that follow from its numbers."""
+"""The verdict on a comparison of recipes, in plain words that follow from its numbers.
+
+Entropy is judged against the run's own start and read with the reward, never by one number for all
+runs: a fall to half with a rising reward is the price of learning, a rise with answers running into
+the length limit is no exploration.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
-from entropilot.diagnosis.assessment import Interval
 from entropilot.policy.training.results import Comparison
-from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
+from entropilot.report.training_courses import DeadStretch
+from entropilot.report.training_nature import nature
+from entropilot.report.training_numbers import Outcome, RecipeNumbers, recipe_numbers
+from entropilot.report.training_words import difference, is_apart, joined, signed, times
+from entropilot.report.wording import count, percent, plural
 
-COLLAPSED: Final = 0.5  # of its own start; read together with the reward, never alone
-EXPLODED: Final = 1.3
-HELD: Final = 1.25  # times the baseline's final entropy
-DEAD: Final = 0.95  # share of groups that teach nothing
+HELD: Final = 1.25  # times the baseline's entropy at the end, for every seed
+
+Kind = Literal["baseline", "trouble", "control", "support", "caveat"]
 
 
-def training_verdict(comparison: Comparison) -> list[str]:
-    """Sentences, the most important first.
+class Finding(NamedTuple):
+    """One sentence of the verdict.
+
+    Examples:
+        >>> Finding("caveat", "", "One seed was run.").text
+        'One seed was run.'
+    """
+
+    kind: Kind
+    label: str  # of the recipe it speaks of, "" where of all
+    text: str
+
+
+def verdict_sentences(comparison: Comparison) -> list[str]:
+    """What the numbers say, the most important first.
 
     Args:
         comparison: its first recipe is the baseline.
 
     Examples:
-        >>> training_verdict(Comparison("addition", "reasoner", ()))
+        >>> verdict_sentences(Comparison("addition", "reasoner", ()))
         ['No arm came to its end, so there is nothing to compare.']
     """
-    if not comparison.arms:
-        return ["No arm came to its end, so there is nothing to compare."]
-    recipes = recipe_numbers(comparison)
+    return [finding.text for finding in findings(recipe_numbers(comparison))]
+
+
+def findings(recipes: Sequence[RecipeNumbers]) -> list[Finding]:
+    """The verdict, sentence by sentence, with what each speaks of.
+
+    Args:
+        recipes: of ``recipe_numbers``, the baseline first.
+    """
+    if not recipes:
+        return [Finding("caveat", "", "No arm came to its end, so there is nothing to compare.")]
     plain, others = recipes[0], recipes[1:]
-    said = [_baseline(plain)]
-    said += [s for recipe in recipes if (s := _trouble(recipe))]
+    said = [Finding("baseline", plain.label, _baseline(plain))]
+    if bought := _bought(plain):
+        said.append(Finding("baseline", plain.label, bought))
+    said += [Finding("trouble", r.label, text) for r in recipes for text in troubles(r)]
+    said += _worse(recipes)
     said += _controls(plain, others)
-    said += _costs(others, plain)
     said += _support(recipes)
-    if max(recipe.n_seeds for recipe in recipes) == 1:
+    return said + _caveats(recipes)
+
+
+def troubles(recipe: RecipeNumbers) -> list[str]:
+    """What went wrong with a recipe, each with its evidence and what to do."""
+    said = []
+    for seed, step, why in recipe.stopped:
+        reason = why.rstrip(".")
+        said.append(f"{recipe.label}, seed {seed}, stopped after step {step}: {reason}.")
+    kind, entropy, cut = nature(recipe), recipe.entropy, recipe.truncated
+    if kind == "exploded with truncation":
         said.append(
-            "One seed was run: bands over seeds are missing, and another seed may rank the recipes "
-            "differently. Set run.n_seeds to 3 or more."
+            f"{recipe.label} exploded with truncation: its entropy rose to {entropy.ratio:.1f} x "
+            f"its start, and answers cut off by the length limit went from {percent(cut.start)} to "
+            f"{percent(cut.end)}. This is no exploration: weaken what raises its entropy, and look "
+            "at answers that run into the limit."
         )
-    return said
+    elif kind == "exploded":
+        said.append(
+            f"{recipe.label} exploded: its entropy rose to {entropy.ratio:.1f} x its start while "
+            f"{_fallen(recipe)}. Weaken what raises its entropy."
+        )
+    if recipe.reward.rose and (pass_1 := recipe.outcomes.get("pass_1")) and pass_1.change.high < 0:
+        said.append(
+            f"{recipe.label} earned more reward ({recipe.reward.start:.2f} to "
+            f"{recipe.reward.end:.2f}) and solved fewer of the fixed problems "
+            f"({difference(pass_1.change)} in pass@1): look at what the reward pays for."
+        )
+    return said + ([_dead(recipe.label, recipe.dead)] if recipe.dead else [])
 
 
 def _baseline(plain: RecipeNumbers) -> str:
-    change = (
-        f"its entropy went from {plain.entropy_start:.3f} to {plain.entropy_end:.3f} nats "
-        f"({plain.entropy_ratio:.2f} x) while the reward went from {plain.reward_start:.2f} to "
-        f"{plain.reward_end:.2f}"
-    )
-    diversity = (
-        f"different right answers among {plain.n} went from {plain.distinct_start:.1f} to "
-        f"{plain.distinct:.1f}"
-    )
-    rises = plain.gain.low > 0
-    falls_far = plain.entropy_ratio < COLLAPSED
-    narrows = plain.distinct < 0.75 * plain.distinct_start
-    if math.isnan(plain.entropy_ratio):
+    entropy = plain.entropy
+    kind = nature(plain)
+    if kind == "short":
         return f"{plain.label} was not trained long enough to say anything of its entropy."
-    if plain.entropy_ratio > EXPLODED:
-        return f"Entropy rose under {plain.label}: {change}."
-    if falls_far and not rises:
-        return f"Entropy collapsed under {plain.label} and bought nothing: {change}; {diversity}."
-    if falls_far or (narrows and plain.entropy_ratio < 0.8):
-        return f"{plain.label} spent its entropy: {change}, and {diversity}."
-    if rises:
-        return f"{plain.label} is healthy: {change}, an ordinary price of learning; {diversity}."
-    return f"{plain.label} changed little: {change}; {diversity}."
+    change = f"{entropy.start:.3f} to {entropy.end:.3f} nats, {times(entropy.ratio)} its start"
+    said = {
+        "collapsed": f"Entropy collapsed under {plain.label}: {change}",
+        "spent": f"{plain.label} spent its entropy: {change}",
+        "healthy": f"Entropy is healthy under {plain.label}: {change}, with a rising reward",
+        "flat": f"Entropy did not collapse under {plain.label}: {change}",
+        "worse": f"Training made {plain.label} worse, and its entropy went from {change}",
+        "rose": f"Entropy rose under {plain.label}: {change}",
+    }
+    return said.get(kind, f"Entropy exploded under {plain.label}: {change}") + "."
 
 
-def _trouble(recipe: RecipeNumbers) -> str:
-    """What went wrong with one recipe, "" where nothing did."""
-    if recipe.stopped:
-        return f"{recipe.label} stopped early in {len(recipe.stopped)} arms: {recipe.stopped[0]}"
-    exploded = recipe.entropy_ratio > EXPLODED
-    if exploded and recipe.truncated_end > recipe.truncated_start + 0.1:
-        return (
-            f"{recipe.label} exploded: entropy rose {recipe.entropy_ratio:.1f} x and answers cut "
-            f"by the length limit rose from {recipe.truncated_start:.0%} to "
-            f"{recipe.truncated_end:.0%}. This is no exploration: lower its coefficient, and look "
-            "at the length limit."
+def _bought(plain: RecipeNumbers) -> str:
+    """What the entropy was given for."""
+    reward = plain.reward
+    parts = []
+    if reward.is_known:
+        parts.append(f"its reward went from {reward.start:.2f} to {reward.end:.2f}")
+    names = (("pass_1", "pass@1"), ("reach", f"pass@{plain.n}"), ("distinct", "different answers"))
+    for key, name in names:
+        found = plain.outcomes.get(key)
+        if found is None or (key == "reach" and plain.n == 1):
+            continue
+        name = f"different right answers among {plain.n}" if key == "distinct" else name
+        digits = 1 if key == "distinct" else 3
+        moved = f"from {found.before.value:.{digits}f} to {found.after.value:.{digits}f}"
+        seen = "" if is_apart(found.change) else " (no difference seen)"
+        parts.append(f"{name} went {moved}{seen}")
+    if not parts:
+        return ""
+    surge = plain.entropy
+    if surge.is_known and surge.lowest < 0.25 * surge.start and surge.lowest < 0.5 * surge.end:
+        parts.append(
+            f"its entropy had been down to {surge.lowest:.3f} nats by step {surge.lowest_step} and "
+            "surged again"
         )
-    if exploded and recipe.gain.high < 0:
-        return (
-            f"{recipe.label} exploded: entropy rose {recipe.entropy_ratio:.1f} x and accuracy fell "
-            f"by {-recipe.gain.value:.3f}. Lower its coefficient."
-        )
-    if recipe.all_wrong > DEAD:
-        return (
-            f"{recipe.label} could learn nothing at the end: {recipe.all_wrong:.0%} of the groups "
-            f"were all wrong; {recipe.dead_tokens:.0%} of all tokens were spent on groups that "
-            "teach nothing. Easier prompts, or more answers a prompt."
-        )
-    if recipe.all_right > DEAD:
-        return (
-            f"{recipe.label} had nothing left to learn at the end: {recipe.all_right:.0%} of the "
-            f"groups were all right; {recipe.dead_tokens:.0%} of all tokens were spent on groups "
-            "that teach nothing. Harder prompts, or fewer steps."
-        )
-    return ""
+    sentence = joined(parts)
+    return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
-def _controls(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[str]:
-    held = [r for r in others if r.entropy_end >= HELD * plain.entropy_end]
-    rest = [r for r in others if r not in held]
+def _controls(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[Finding]:
+    """Which recipes held the entropy, and what they gave for it."""
+    if not others or not plain.entropy_ends:
+        return []
+    held = [r for r in others if _holds(r, plain)]
+    free = [r.label for r in held if not _costs(r)]
+    dear = [f"{r.label} ({difference(r.outcomes['pass_1'].against)})" for r in held if _costs(r)]
+    parts = []
+    if free:
+        parts.append(
+            f"{joined(free)} held entropy above {plain.label}'s with no loss in pass@1 that could "
+            "be seen"
+        )
+    if dear:
+        it = "it" if free else f"entropy above {plain.label}'s"
+        parts.append(f"{joined(dear)} held {it} at a cost in pass@1")
+    said = "; ".join(parts) if held else f"No recipe held entropy above {plain.label}'s"
+    found = [Finding("control", "", f"{said}.")]
+    found += [Finding("control", "", text) for text in _more(plain, others)]
+    return found + [Finding("control", r.label, _beside(r, plain)) for r in others]
+
+
+def _more(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[str]:
+    """Which recipes kept more different right answers, and solve more problems in n answers."""
     said = []
-    if held:
+    for key, name, digits in (
+        ("distinct", "more different right answers", 1),
+        ("reach", f"a higher pass@{plain.n}", 3),
+    ):
+        if key == "reach" and plain.n == 1:
+            continue
         parts = [
-            f"{r.label} ({r.entropy_end:.3f} nats, {r.entropy_end / plain.entropy_end:.1f} x; "
-            f"{r.distinct:.1f} different right answers)"
-            for r in sorted(held, key=lambda r: -r.entropy_end)
+            f"{r.label} ({found.against.value:+.{digits}f})"
+            for r in others
+            if (found := r.outcomes.get(key)) and found.against and found.against.low > 0
         ]
-        said.append(f"Held entropy where {plain.label} lost it: {_joined(parts)}.")
-    if rest:
-        parts = [f"{r.label} ({r.entropy_end / plain.entropy_end:.2f} x)" for r in rest]
-        said.append(f"Ended within a quarter of {plain.label}'s entropy: {_joined(parts)}.")
+        if parts:
+            said.append(f"{name} under {joined(parts)}")
+    return [f"Against {plain.label}, there were {' and '.join(said)}."] if said else []
+
+
+def _beside(recipe: RecipeNumbers, plain: RecipeNumbers) -> str:
+    """One recipe next to the baseline, every number with its interval."""
+    ends, base = recipe.entropy_ends, plain.entropy_ends
+    if not ends:
+        return f"{recipe.label} logged no entropy."
+    own, rival = sum(ends) / len(ends), sum(base) / len(base)
+    ratio = own / rival if rival > 0 else float("nan")
+    low, high = f"{min(ends):.3f}", f"{max(ends):.3f}"
+    seeds = f", {low} to {high} over seeds" if low != high else ""
+    start = f"{recipe.label} ended at {own:.3f} nats{seeds} ({times(ratio)} {plain.label}'s)"
+    parts = []
+    for key, name in (
+        ("pass_1", "pass@1"),
+        ("reach", f"pass@{recipe.n}"),
+        ("distinct", "different right answers"),
+    ):
+        found = recipe.outcomes.get(key)
+        if found is not None and not (key == "reach" and recipe.n == 1):
+            parts.append(_against(name, found, 2 if key == "distinct" else 3))
+    return f"{start}; {', '.join(parts)}." if parts else f"{start}; no seed came to its end."
+
+
+def _against(name: str, found: Outcome, digits: int) -> str:
+    said = f"{name} {difference(found.against, digits)}"
+    if found.against is not None and not is_apart(found.against):
+        return f"no difference seen in {name} ({signed(found.against, digits)})"
+    if found.seeds_disagree and is_apart(found.against):
+        values = ", ".join(f"{value:+.{digits}f}" for value in found.by_seed)
+        return f"{said} although seeds disagree ({values})"
     return said
 
 
-def _costs(others: Sequence[RecipeNumbers], plain: RecipeNumbers) -> list[str]:
-    if not others:
-        return []
-    parts = [f"{r.label} {against(r.over_plain)}" for r in others]
-    said = [f"pass@1 against {plain.label}'s {plain.pass_1:.3f}: {_joined(parts)}."]
-    if plain.n > 1:
-        parts = [f"{r.label} {against(r.reach_over_plain)}" for r in others]
-        said.append(f"pass@{plain.n} against {plain.reach:.3f}: {_joined(parts)}.")
-    return said
-
-
-def _support(recipes: Sequence[RecipeNumbers]) -> list[str]:
-    lost = [r for r in recipes if r.lost > 3 * r.by_chance and r.lost > r.found + 0.5]
-    if not lost:
-        return []
+def _worse(recipes: Sequence[RecipeNumbers]) -> list[Finding]:
+    """Recipes under which fewer problems are solved than before."""
     parts = [
-        f"{r.label} {r.lost:.1f} (found {r.found:.1f}, chance {r.by_chance:.1f})" for r in lost
+        f"{r.label} ({difference(r.outcomes['pass_1'].change)})"
+        for r in recipes
+        if r.outcomes and r.outcomes["pass_1"].change.high < 0
     ]
-    return [
-        f"Problems that the start solved within {recipes[0].budget} tries and training lost: "
-        f"{_joined(parts)}."
-    ]
+    if not parts:
+        return []
+    text = (
+        f"Training lowered pass@1 under {joined(parts)}: lower the learning rate, or the updates a "
+        "rollout batch."
+    )
+    return [Finding("trouble", "", text)]
 
 
-def against(difference: Interval | None) -> str:
-    """A difference with its interval, or that none was seen.
+def _support(recipes: Sequence[RecipeNumbers]) -> list[Finding]:
+    """Problems out of reach that were in reach, beyond chance; and the other way round."""
+    known = [(recipe.label, recipe.support) for recipe in recipes if recipe.support is not None]
+    said = []
+    for verb, chosen in (
+        ("put more problems out of reach than into it", [x for x in known if x[1].shrank]),
+        ("brought more problems into reach than it put out of it", [x for x in known if x[1].grew]),
+    ):
+        if chosen:
+            parts = [
+                f"{label} (lost {found.lost.value:.1f}, found {found.found.value:.1f})"
+                for label, found in chosen
+            ]
+            first = chosen[0][1]
+            said.append(
+                f"Within {first.budget} answers, training {verb} under {joined(parts)}, of "
+                f"{first.n_problems} problems; by chance {first.by_chance:.1f} each."
+            )
+    return [Finding("support", "", text) for text in said]
 
-    Examples:
-        >>> against(Interval(0.02, -0.01, 0.05)), against(Interval(-0.04, -0.06, -0.02))
-        ('no difference seen (+0.020 [-0.010, +0.050])', '-0.040 [-0.060, -0.020]')
-    """
-    if difference is None:
-        return "not comparable: other seeds"
-    shown = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
-    if difference.low <= 0 <= difference.high:
-        return f"no difference seen ({shown})"
-    return shown
+
+def _caveats(recipes: Sequence[RecipeNumbers]) -> list[Finding]:
+    said = []
+    most = max(recipe.n_seeds for recipe in recipes)
+    if most == 1:
+        said.append(
+            "One seed was run, so nothing is known of the spread over seeds: another seed may rank "
+            "the recipes differently. Set run.n_seeds to 3 or more."
+        )
+    few = [f"{r.label} ({plural(r.n_seeds, 'seed')})" for r in recipes if r.n_seeds < most]
+    if few:
+        said.append(f"Fewer seeds than the others: {joined(few)}.")
+    return [Finding("caveat", "", text) for text in said]
 
 
-def _joined(parts: Sequence[str]) -> str:
-    if len(parts) < 2:
-        return "".join(parts)
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+def _dead(label: str, stretches: Sequence[DeadStretch]) -> str:
+    """Steps in which there was nothing to learn: which, why, and what they cost."""
+    longest = max(stretches, key=lambda stretch: stretch.n_steps)
+    why, mend = {
+        "all wrong": (
+            "every answer was wrong, so no answer was preferred: the prompts are too hard",
+            "Take easier prompts, more answers a prompt, or a start that is right now and then",
+        ),
+        "all right": (
+            "every answer was right, so nothing was left to learn: the prompts are too easy",
+            "Take harder prompts, or stop earlier",
+        ),
+        "one reward": (
+            "all answers to a prompt had one and the same reward, so none was preferred",
+            "Take more answers a prompt, or prompts nearer to half right",
+        ),
+    }[longest.kind]
+    until = "to the end" if longest.to_the_end else f"to {longest.last}"
+    seeds = "" if len(stretches) == 1 else f" (the longest of {len(stretches)} seeds)"
+    return (
+        f"{label} could learn nothing from step {longest.first} {until}{seeds}: in (nearly) every "
+        f"group {why}. That cost {count(longest.n_tokens)} tokens, {percent(longest.share)} of the "
+        f"arm's. {mend}."
+    )
+
+
+def _holds(recipe: RecipeNumbers, plain: RecipeNumbers) -> bool:
+    lively = nature(recipe) not in ("exploded", "exploded with truncation", "short")
+    if not (lively and recipe.entropy_ends):
+        return False
+    return min(recipe.entropy_ends) > HELD * max(plain.entropy_ends)
+
+
+def _costs(recipe: RecipeNumbers) -> bool:
+    found = recipe.outcomes.get("pass_1")
+    return found is not None and found.against is not None and found.against.high < 0
+
+
+def _fallen(recipe: RecipeNumbers) -> str:
+    found = recipe.outcomes.get("pass_1")
+    if found is not None and found.change.high < 0:
+        return f"pass@1 changed by {difference(found.change)}"
+    return f"its reward fell from {recipe.reward.start:.2f} to {recipe.reward.end:.2f}"

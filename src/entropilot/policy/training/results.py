@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ class Arm:
         start: evaluation before training.
         end: evaluation after it.
         stopped: why training ended early, "" where it did not.
+        knobs: of the recipe that were given; the others have their defaults.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Arm:
     start: Evaluation
     end: Evaluation
     stopped: str = ""
+    knobs: Mapping[str, Any] = field(default_factory=dict)
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of one metric, where it was logged."""

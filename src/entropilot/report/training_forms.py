@@ -1,0 +1,142 @@
+"""A comparison of recipes as Markdown, and as plain JSON for other programs.
+
+Keys of the JSON are stable within one ``schema`` number; new ones may be added. An interval is
+``{"value", "low", "high"}``, a quantity that could not be computed is null.
+
+    schema      "entropilot/training/1"
+    task, model, baseline, seeds, settings
+    verdict     list of {kind, label, text}
+    recipes     list of {label, recipe, objective, knobs, seeds, nature, entropy, entropy_ends,
+                reward, length, truncated, outcomes, support, dead, dead_tokens, n_tokens, seconds,
+                tokens_per_second, stopped, crossing_k, pass_at_k}
+    entropy     {start, end, noise, lowest, lowest_step, n_steps}, as reward, length, truncated
+    outcomes    {pass_1, reach, distinct, answer_entropy}: {before, after, change, against, by_seed}
+    pass_at_k   list of {k, before, after, change}
+    law         list of {label, seed, a, b, ceiling, r2, line_r2, forecast_rmse, line_rmse,
+                last_value_rmse}
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Final
+
+from entropilot.policy.training.results import Comparison
+from entropilot.report.json import finite
+from entropilot.report.markdown import escaped, own_sentence, table
+from entropilot.report.training_entropy import LawRow, law_rows
+from entropilot.report.training_nature import nature
+from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
+from entropilot.report.training_outcomes import Reach, reaches
+from entropilot.report.training_tables import summary_table
+from entropilot.report.training_verdict import findings
+from entropilot.report.wording import count, percent
+
+SCHEMA: Final = "entropilot/training/1"
+
+
+def training_markdown(comparison: Comparison) -> str:
+    """Verdict, outcomes, reach, objectives and cost as Markdown.
+
+    Examples:
+        >>> training_markdown(Comparison("addition", "reasoner", ())).splitlines()[0]
+        '# Recipes on addition'
+    """
+    recipes = recipe_numbers(comparison)
+    said = [own_sentence(finding.text) for finding in findings(recipes)]
+    parts = [f"# Recipes on {escaped(comparison.task)}", "\n".join(f"- {text}" for text in said)]
+    if not recipes:
+        return "\n\n".join(parts) + "\n"
+    head, rows = summary_table(recipes)
+    cells = [[escaped(cell, limit=200) for cell in row] for row in rows]
+    parts += ["## Outcome", table([escaped(h) for h in head], "l" + "r" * (len(head) - 1), cells)]
+    lines = [(escaped(r.label), own_sentence(r.sentence)) for r in reaches(comparison)]
+    parts += ["## Problems solved in k answers", table(("recipe", "crossing"), "ll", lines)]
+    parts += ["## Support against the start", _support(recipes)]
+    parts += ["## Objectives and cost", _costs(recipes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def training_json(comparison: Comparison) -> dict[str, Any]:
+    """Plain values of a comparison; the keys stand at the top of this module.
+
+    Returns:
+        Values that ``json.dumps`` takes with ``allow_nan=False``.
+
+    Examples:
+        >>> training_json(Comparison("addition", "reasoner", ()))["recipes"]
+        []
+    """
+    recipes = recipe_numbers(comparison)
+    reach = {found.label: found for found in reaches(comparison)} if recipes else {}
+    plain = {
+        "schema": SCHEMA,
+        "task": comparison.task,
+        "model": comparison.model,
+        "baseline": recipes[0].label if recipes else None,
+        "seeds": sorted({seed for recipe in recipes for seed in recipe.seeds}),
+        "settings": comparison.settings,
+        "verdict": [finding._asdict() for finding in findings(recipes)],
+        "recipes": [_recipe(recipe, reach[recipe.label]) for recipe in recipes],
+        "law": [_law(row) for row in law_rows(comparison)],
+    }
+    found: dict[str, Any] = finite(plain)
+    return found
+
+
+def _recipe(recipe: RecipeNumbers, reach: Reach) -> dict[str, Any]:
+    points = zip(reach.ks, reach.before, reach.after, reach.change, strict=True)
+    return {
+        **asdict(recipe),
+        "nature": nature(recipe),
+        "tokens_per_second": recipe.tokens_per_second,
+        "crossing_k": reach.crossing,
+        "pass_at_k": [
+            {"k": k, "before": asdict(a), "after": asdict(b), "change": asdict(c)}
+            for k, a, b, c in points
+        ],
+    }
+
+
+def _law(row: LawRow) -> dict[str, Any]:
+    ahead = row.ahead
+    return {
+        "label": row.label,
+        "seed": row.seed,
+        "a": row.law.a,
+        "b": row.law.b,
+        "ceiling": row.law.ceiling,
+        "r2": row.law.r2,
+        "line_r2": row.line.r2,
+        "forecast_rmse": None if ahead is None else ahead.rmse,
+        "line_rmse": None if ahead is None else ahead.line_rmse,
+        "last_value_rmse": None if ahead is None else ahead.last_value_rmse,
+    }
+
+
+def _support(recipes: list[RecipeNumbers]) -> str:
+    rows = [
+        (
+            escaped(r.label),
+            *(f"{part.value:.1f}" for part in (s.kept, s.lost, s.found)),
+            f"{s.by_chance:.1f}",
+        )
+        for r in recipes
+        if (s := r.support) is not None
+    ]
+    head = ("recipe", "kept", "lost", "found", "by chance")
+    return table(head, "lrrrr", rows) if rows else ""
+
+
+def _costs(recipes: list[RecipeNumbers]) -> str:
+    rows = [
+        (
+            escaped(r.label),
+            own_sentence(r.objective),
+            count(r.n_tokens),
+            f"{r.seconds:.0f}",
+            percent(r.dead_share),
+        )
+        for r in recipes
+    ]
+    return table(("recipe", "objective", "tokens", "seconds", "taught nothing"), "llrrr", rows)
