@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from entropilot.errors import InputError
 from entropilot.policy.training.results import Arm, Comparison
-from entropilot.report.svg import WIDTH, Plot, element, picture, text, writer, x_axis, y_axis
+from entropilot.report.svg import WIDTH, Plot, element, picture, text, x_axis, y_axis
 from entropilot.report.training_figures import (
     HEIGHT,
     Label,
@@ -26,6 +26,7 @@ from entropilot.report.training_figures import (
     margin,
     nice,
     steps_axis,
+    written,
 )
 from entropilot.report.training_numbers import mean_curve
 
@@ -96,8 +97,8 @@ def law_picture(label: str, arms: Sequence[Arm], kind: str) -> Markup:
         230.0,
     )
     parts = [
-        y_axis(plot, "mean reward", writer(plot.y_range)),
-        x_axis(plot, "entropy, nats", writer(plot.x_range, 1 if plot.x_range[1] < 0.1 else 0), 4),
+        y_axis(plot, "mean reward", written(plot.y_range)),
+        x_axis(plot, "entropy, nats", written(plot.x_range), 4),
     ]
     for h, r in zip(entropy.tolist(), reward.tolist(), strict=True):
         parts.append(element("circle", class_=f"point {kind}", cx=plot.x(h), cy=plot.y(r), r=2.4))
@@ -179,7 +180,7 @@ def predicted_picture(found: Predicted, kind: str) -> Markup:
     low, high = nice(float(both.min()), float(both.max()))
     ends = (0.0, float(found.steps[-1]))
     plot = Plot(ends, (low, high), HEIGHT - 20, 42.0, margin([name, "measured"]))
-    parts = [y_axis(plot, "change of entropy, nats", writer((low, high)), 4), steps_axis(plot)]
+    parts = [y_axis(plot, "change of entropy, nats", written((low, high)), 4), steps_axis(plot)]
     steps = found.steps.tolist()
     lines = ((scaled, "law", name), (found.measured, kind, "measured"))
     for values, drawn, _ in lines:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,7 +23,6 @@ from entropilot.report.svg import (
     picture,
     text,
     ticks,
-    writer,
     x_axis,
     y_axis,
 )
@@ -125,7 +124,7 @@ def curve_picture(comparison: Comparison, name: str, title: str, unit: str) -> M
     )
     last = max(band.x[-1] for _, _, band in bands)
     plot = Plot((0.0, max(last, 1.0)), (low, high), HEIGHT, 42.0, margin(b[0] for b in bands))
-    parts = [y_axis(plot, unit, writer((low, high))), steps_axis(plot)]
+    parts = [y_axis(plot, unit, written((low, high))), steps_axis(plot)]
     for _, kind, band in bands:
         parts.append(
             plot.band(list(zip(band.x, band.low, band.high, strict=True)), f"seeds {kind}")
@@ -137,6 +136,19 @@ def curve_picture(comparison: Comparison, name: str, title: str, unit: str) -> M
     parts.append(end_labels(plot, [Label(n, band.mean[-1], kind) for n, kind, band in bands]))
     said = "; ".join(f"{n}: {band.mean[0]:.3g} to {band.mean[-1]:.3g}" for n, _, band in bands)
     return picture(key_of(name), title, said, plot.height, *parts)
+
+
+def written(ends: tuple[float, float]) -> Callable[[float], str]:
+    """How to write the numbers of a y axis: with as many decimals as its ticks need.
+
+    Examples:
+        >>> written((0.0, 0.015))(0.005), written((0.0, 2.0))(0.5), written((0.0, 60.0))(20.0)
+        ('0.005', '0.5', '20')
+    """
+    found = ticks(*ends, 5)
+    step = found[1] - found[0] if len(found) > 1 else 1.0
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return lambda value: f"{round(value, digits) + 0.0:,.{digits}f}"
 
 
 def steps_axis(plot: Plot) -> Markup:
