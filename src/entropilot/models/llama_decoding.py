@@ -23,7 +23,7 @@ from entropilot.errors import InputError
 from entropilot.models.causal_decoding import CausalDecoder
 from entropilot.models.decoding import move_rows
 from entropilot.models.products import RoundedLinear, products_in
-from entropilot.models.rotary_kernels import attend_rotated, gated, rms_norm
+from entropilot.models.rotary_kernels import attend_rotated, rms_norm
 
 KNOWN: Final = ("LlamaForCausalLM", "Qwen2ForCausalLM")
 
@@ -159,9 +159,8 @@ class LlamaDecoder(CausalDecoder):
             )  # fmt: skip
             x = x + layer.out(y)
             both = layer.gate_up(self._normed(x, layer.norm2))
-            inner = x.new_empty(len(x), both.shape[1] // 2)
-            gated(both.numpy(), inner.numpy())
-            x = x + layer.down(inner)
+            gate, up = both.chunk(2, -1)
+            x = x + layer.down(functional.silu(gate).mul_(up))
         return functional.linear(self._normed(x, self.norm), self.head, self.head_bias)
 
     def keep(self, rows: Tensor) -> None:

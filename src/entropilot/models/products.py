@@ -7,11 +7,12 @@ weights of linear layers are rounded to 8 bits of mantissa, sums are kept in flo
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from entropilot.errors import ConfigurationError, unknown_name
 
@@ -27,7 +28,7 @@ def check_products(kind: str) -> None:
 
 
 def products_in(kind: str, device: torch.device) -> AbstractContextManager[Any]:
-    """A context in which linear layers and attention work in ``kind``, for training.
+    """A context in which linear layers work in ``kind``, for training.
 
     Examples:
         >>> with products_in("bfloat16", torch.device("cpu")):
@@ -35,7 +36,35 @@ def products_in(kind: str, device: torch.device) -> AbstractContextManager[Any]:
         >>> y.dtype
         torch.bfloat16
     """
-    return nullcontext() if kind == "float32" else torch.autocast(device.type, torch.bfloat16)
+    if kind == "float32":
+        return nullcontext()
+    stack = ExitStack()
+    stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+    if device.type == "cpu":
+        stack.enter_context(_Float32Attention())
+    return stack
+
+
+class _Float32Attention(TorchFunctionMode):
+    """Attention in float32: its bfloat16 backward on the CPU takes five times as long."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        options = kwargs or {}
+        if func is not nn.functional.scaled_dot_product_attention:
+            return func(*args, **options)
+        kind = args[0].dtype
+        with torch.autocast("cpu", enabled=False):
+            return func(*(_widened(x) for x in args), **options).to(kind)
+
+
+def _widened(x: Any) -> Any:
+    return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
 class RoundedLinear(nn.Module):
@@ -53,7 +82,9 @@ class RoundedLinear(nn.Module):
 
 @torch.no_grad()
 def rounded(model: Network, keep: str = "head") -> Network:
-    """A copy of a network whose linear layers work in bfloat16, for inference.
+    """A twin of a network whose linear layers work in bfloat16, for inference.
+
+    It holds rounded copies of their weights; all other weights are those of the network itself.
 
     Args:
         model: float32; it is left as it is.
@@ -64,7 +95,8 @@ def rounded(model: Network, keep: str = "head") -> Network:
         >>> rounded(layers)(torch.ones(1, 2)).dtype
         torch.float32
     """
-    twin = copy.deepcopy(model)
+    shared: dict[int, Any] = {id(p): p for p in model.parameters()}
+    twin = copy.deepcopy(model, shared)
     for name, module in list(twin.named_modules()):
         if isinstance(module, nn.Linear) and name != keep:
             parent, _, last = name.rpartition(".")

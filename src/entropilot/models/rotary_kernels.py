@@ -33,19 +33,6 @@ def rms_norm(x: F32, weight: F32, epsilon: Any, out: F32) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def gated(both: F32, out: F32) -> None:
-    """Out = g / (1 + exp(-g)) u, with gate g and value u the halves of the rows of [B, 2 F]."""
-    batch, width = out.shape
-    for b in range(batch):
-        gate, up = both[b, :width], both[b, width:]
-        for i in range(width):
-            g = gate[i]
-            e = exp32(max(-abs(g), _FLOOR))  # exp of a negative number: no overflow
-            share = (np.float32(1.0) if g >= 0 else e) / (np.float32(1.0) + e)
-            out[b, i] = g * share * up[i]
-
-
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def attend_rotated(
     qkv: F32, keys: F32, values: F32, cos: F32, sin: F32, slot: int, padding: NDArray[np.int64],
     out: F32, scale: Any, score: F32,

@@ -202,6 +202,9 @@ def group_normalised(
 
     Every token of an answer gets the advantage of the answer. See ``group_advantages``.
 
+    When this does nothing: groups whose answers all have one reward get 0 and teach nothing (the
+    metric ``frac_zero_std_groups``); so does an answer that is alone in its group.
+
     Examples:
         >>> group_normalised("none").settings["scale"]
         'none'
@@ -220,6 +223,9 @@ def group_normalised(
 def leave_one_out() -> Term:
     """Advantage term of RLOO; see ``leave_one_out_advantages``.
 
+    When this does nothing: groups whose answers all have one reward get 0. Beside
+    ``group_normalised("none")`` it only scales a group of n by n / (n - 1).
+
     Examples:
         >>> leave_one_out().name
         'leave-one-out'
@@ -237,6 +243,9 @@ def whitened(eps: float = 1e-6) -> Term:
     """Advantage term that whitens over the batch what the terms before it made.
 
     After ``group_normalised("none")`` it is REINFORCE++ with a group baseline. See ``whiten``.
+
+    When this does nothing: advantages that are all equal become 0. Advantages that already have
+    mean 0 and deviation 1 over the tokens stay as they are.
 
     Examples:
         >>> whitened().name

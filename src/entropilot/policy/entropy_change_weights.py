@@ -24,6 +24,7 @@ Estimator = Literal["reference", "squared", "exact"]
 Mapping_ = Literal["exp", "linear", "clip"]
 ESTIMATORS: Final[tuple[Estimator, ...]] = get_args(Estimator)
 MAPPINGS: Final[tuple[Mapping_, ...]] = get_args(Mapping_)
+LEAST: Final = 1e-8  # probabilities are clamped to [LEAST, 1 - LEAST], as in the released code
 FLOOR: Final = 0.02  # of the scale: batches without effect are not stretched
 
 
@@ -76,9 +77,7 @@ def entropy_change_score(
     if not bool(mask.any()):
         raise InputError("no token counts, so there is nothing to weigh")
     check_finite("entropy", entropy, mask)
-    logprob, old = (torch.where(mask, x.detach(), 0) for x in (logprob, old_logprob))
-    entropy = torch.where(mask, entropy.detach(), 0)
-    advantage = torch.where(mask, advantages, 0)
+    logprob, old, entropy = logprob.detach(), old_logprob.detach(), entropy.detach()
     if estimator == "exact":
         if vocab_mean is None:
             raise InputError(
@@ -86,16 +85,20 @@ def entropy_change_score(
                 "sum_p2 and sum_p2_logp with the log-probs"
             )
         ratio = log_ratio(logprob, old, mask).exp()
-        stopped = ((advantage > 0) & (ratio > 1 + eps_high)) | (
-            (advantage < 0) & (ratio < 1 - eps_low)
+        stopped = ((advantages > 0) & (ratio > 1 + eps_high)) | (
+            (advantages < 0) & (ratio < 1 - eps_low)
         )
-        gap = logprob.exp() * (entropy + logprob) - torch.where(mask, vocab_mean.detach(), 0)
-        return torch.where(mask & ~stopped, advantage * ratio * gap, 0)
-    p = logprob.exp().clamp(1e-8, 1 - 1e-8)
-    p_old = old.exp().clamp(1e-8, 1.0)
-    spread = (1 - p) if estimator == "reference" else (1 - p) ** 2
-    score = advantage / p_old * p * spread * (p.log() + entropy)
-    return torch.where(mask & torch.isfinite(score), score, 0)
+        gap = logprob.exp() * (entropy + logprob) - vocab_mean.detach()
+        return torch.where(mask & ~stopped, advantages * ratio * gap, 0)
+    log_p = logprob.clamp(math.log(LEAST), math.log1p(-LEAST))
+    score = old.clamp(math.log(LEAST), 0.0).neg_().add_(log_p).exp_()  # pi / pi_old
+    rest = log_p.exp().neg_().add_(1)  # 1 - pi
+    score *= rest
+    if estimator == "squared":
+        score *= rest
+    score *= log_p.add_(entropy)
+    score *= advantages
+    return score.masked_fill_(~(mask & torch.isfinite(score)), 0)
 
 
 def steer_weights(
@@ -138,25 +141,25 @@ def steer_weights(
     _check(mapping, w_min, w_max, floor, scale_quantile)
     if not bool(mask.any()):
         raise InputError("no token counts, so there is nothing to weigh")
-    u = torch.where(mask, score.detach().abs(), 0)
-    values = u[mask]
-    high = values.max()
+    off = ~mask
+    u = score.detach().abs().masked_fill_(off, 0)
+    high = u.max()
     if scale_quantile < 1:
         high = torch.full_like(high, masked_quantile_of(u, mask, scale_quantile))
     if mapping == "linear":
-        low = values.min()
+        low = u.masked_fill(off, torch.inf).min()
         if float(high) <= float(low):
             weight = torch.full_like(u, (w_min + w_max) / 2)
         else:
-            share = ((u - low) / (high - low)).clamp(max=1)
-            weight = w_max - share * (w_max - w_min)
+            weight = w_max - ((u - low) / (high - low)).clamp(max=1) * (w_max - w_min)
     elif mapping == "clip":
         cap = high * w_min
         weight = torch.where(u > cap, (cap / u).clamp(w_min, 1.0), 1.0)
     else:
-        k = -math.log(w_min) / high.clamp(min=floor) if floor > 0 or float(high) > 0 else 0.0
-        weight = (-k * u).exp().clamp(w_min, 1.0)
-    return torch.where(mask, weight, 0)
+        scale = max(float(high), floor)
+        k = -math.log(w_min) / scale if scale > 0 else 0.0
+        weight = u.mul_(-k).exp_().clamp_(w_min, 1.0)
+    return weight.masked_fill_(off, 0)
 
 
 def entropy_change_weights(

@@ -212,8 +212,11 @@ def phase_entropy_reward(
     """Reward term: PEAR's reward in place of the verifier's.
 
     Reads ``entropy``, ``think``, ``answer`` and ``correct`` of the rollouts. An all-right group
-    still carries gradient: decide on the shaped reward which groups to drop. It does nothing where
-    the answer is at least as uncertain as the thinking.
+    still carries gradient: decide on the shaped reward which groups to drop.
+
+    When this does nothing: for answers in which alpha times the entropy of the answer phase is at
+    least that of the thinking, for answers without a thinking phase, and for wrong answers, which
+    keep the format score.
 
     Args:
         alpha: see ``pear_penalty``.

@@ -86,6 +86,9 @@ def reference_penalty(
 ) -> Term:
     """Regulariser ``coef * aggregate(KL to the reference)``; off unless it is named.
 
+    When this does nothing: ``coef`` 0, and while the policy is the reference: value and gradient of
+    "k2" and "k3" are 0 there. With "k1" and its own gradient the expected gradient is 0 always.
+
     Args:
         coef: >= 0; TRL calls it beta.
         kind: see ``reference_kl``.

@@ -28,6 +28,9 @@ def soft_bellman_advantage(beta: float = 0.03) -> Term:
     prompt gives one estimate R - beta D_0 of V(s_0), and their mean is the fit of least squares.
     ``soft_bellman_surrogate`` has a value of each state.
 
+    When this does nothing: a prompt with one answer gets 0 at its first token. While the policy is
+    the reference, and as ``beta`` falls to 0, it is the group advantage without a deviation.
+
     Args:
         beta: > 0; raised, the policy stays nearer to the reference. As beta falls to 0 this is the
             group advantage without division by a standard deviation.
@@ -67,6 +70,9 @@ def soft_bellman_surrogate(beta: float = 0.03) -> Term:
     objective's own advantages are not read. With the aggregation "seq-mean-token-mean" it is
     ``oreo_policy_loss``. Needs ``value`` of the current value network.
 
+    When this does nothing: where the value network already explains reward and log-ratio, the
+    residual is 0. A masked token has no loss.
+
     Args:
         beta: > 0.
 
@@ -95,6 +101,9 @@ def soft_bellman_value_loss(
     coef: float = 1.0, beta: float = 0.03, aggregation: Aggregation | None = None
 ) -> Term:
     """Regulariser term: coef times OREO's value loss, with gradient into ``value`` only.
+
+    When this does nothing: ``coef`` 0, and for the policy always, unless it shares weights with the
+    value network.
 
     Args:
         coef: weight; the value network has its own optimiser in the paper, so it scales its step.

@@ -142,6 +142,9 @@ def step_potential_advantage(
     confidence is decided where it is made (``step_potential``). With alpha = xi = 0 it is the
     batch-normalised group advantage.
 
+    When this does nothing: with one step an answer, or potentials that neither change nor pass
+    eps_sat, it is the batch-normalised group advantage; groups with one reward get 0 as there.
+
     Args:
         alpha: see ``saturation_factor``.
         xi: see ``spae_advantage``.

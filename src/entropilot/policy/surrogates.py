@@ -178,8 +178,11 @@ def clipped_ratio(
 ) -> Term:
     """Surrogate term of PPO and GRPO; ``clipped_ratio(0.2, 0.28)`` is DAPO's clip-higher.
 
-    Does nothing beyond the plain policy gradient while the ratio is 1, as in the first update on a
-    rollout batch. See ``clipped_ratio_loss``.
+    See ``clipped_ratio_loss``.
+
+    When this does nothing: while the ratio is 1, as in the first update on a rollout batch, it is
+    the plain policy gradient, whatever its widths; with one update a rollout it never clips
+    (``surrogate/clip_fraction`` stays 0).
 
     Examples:
         >>> clipped_ratio(0.2, 0.28).settings["eps_high"]
@@ -208,6 +211,9 @@ def sequence_ratio(
 ) -> Term:
     """Surrogate term of GSPO; see ``sequence_ratio_loss``.
 
+    When this does nothing: with one update a rollout the ratio is 1 and nothing is clipped. An
+    answer of one token has the token's own ratio.
+
     Examples:
         >>> sequence_ratio().name
         'sequence-ratio'
@@ -226,6 +232,9 @@ def sequence_ratio(
 def stop_gradient_clip(low: float | None = 0.8, high: float = 1.28) -> Term:
     """Surrogate term of CISPO; see ``stop_gradient_clip_loss``.
 
+    When this does nothing: while the ratio is within [low, high], as in the first update on a
+    rollout batch, its gradient is that of the ratio without a clip.
+
     Examples:
         >>> stop_gradient_clip(None, 5.0).settings
         {'low': None, 'high': 5.0}
@@ -240,6 +249,9 @@ def stop_gradient_clip(low: float | None = 0.8, high: float = 1.28) -> Term:
 
 def logprob_surrogate() -> Term:
     """Surrogate term of the plain policy gradient; see ``logprob_loss``.
+
+    When this does nothing: where advantages are 0. It knows no old policy, so nothing holds it back
+    in the later updates on a rollout batch.
 
     Examples:
         >>> logprob_surrogate().name
