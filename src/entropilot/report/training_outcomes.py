@@ -185,7 +185,7 @@ def support_picture(recipes: Sequence[RecipeNumbers]) -> Markup:
             x = plot.x(sign * value.value)
             wide = abs(x - zero)
             rect = {"x": min(x, zero), "y": y - 6, "width": wide, "height": 12.0}
-            parts.append(element("rect", class_=f"support {of}", **rect))
+            parts.append(element("rect", class_=f"support {of} {kind}", **rect))
             low, high = plot.x(sign * value.low), plot.x(sign * value.high)
             parts.append(element("line", class_="whisker", x1=low, x2=high, y1=y, y2=y))
             chance = plot.x(sign * support.by_chance)

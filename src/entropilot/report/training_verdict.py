@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
+from entropilot.diagnosis.assessment import Interval
 from entropilot.policy.training.results import Comparison
 from entropilot.report.training_courses import DeadStretch
-from entropilot.report.training_nature import nature
+from entropilot.report.training_nature import EXPLOSIONS, nature
 from entropilot.report.training_numbers import Outcome, RecipeNumbers, recipe_numbers
 from entropilot.report.training_words import difference, is_apart, joined, signed, times
 from entropilot.report.wording import count, percent, plural
@@ -100,16 +101,40 @@ def _baseline(plain: RecipeNumbers) -> str:
     kind = nature(plain)
     if kind == "short":
         return f"{plain.label} was not trained long enough to say anything of its entropy."
+    if lost := _lost(plain):
+        return lost
     change = f"{entropy.start:.3f} to {entropy.end:.3f} nats, {times(entropy.ratio)} its start"
+    rising = "a rising reward" if plain.reward.rose else "rising accuracy"
     said = {
         "collapsed": f"Entropy collapsed under {plain.label}: {change}",
         "spent": f"{plain.label} spent its entropy: {change}",
-        "healthy": f"Entropy is healthy under {plain.label}: {change}, with a rising reward",
+        "healthy": f"Entropy is healthy under {plain.label}: {change}, with {rising}",
         "flat": f"Entropy did not collapse under {plain.label}: {change}",
         "worse": f"Training made {plain.label} worse, and its entropy went from {change}",
         "rose": f"Entropy rose under {plain.label}: {change}",
     }
     return said.get(kind, f"Entropy exploded under {plain.label}: {change}") + "."
+
+
+def _lost(recipe: RecipeNumbers) -> str:
+    """That most of the run taught nothing, under every seed, and that nothing worse befell it."""
+    if nature(recipe) not in ("healthy", "flat", "rose"):
+        return ""
+    dead = recipe.dead
+    through = [s for s in dead if s.to_the_end and s.n_steps >= 0.5 * recipe.entropy.n_steps]
+    if not dead or len(through) < recipe.n_seeds or len({s.kind for s in dead}) > 1:
+        return ""
+    first = max(stretch.first for stretch in dead)
+    if dead[0].kind == "all right":
+        return (
+            f"{recipe.label} had nothing left to learn from step {first} on: in (nearly) every "
+            "group every answer was right."
+        )
+    why = "was wrong" if dead[0].kind == "all wrong" else "had one and the same reward"
+    return (
+        f"{recipe.label} could learn nothing from step {first} on: in (nearly) every group every "
+        f"answer {why}."
+    )
 
 
 def _bought(plain: RecipeNumbers) -> str:
@@ -118,6 +143,9 @@ def _bought(plain: RecipeNumbers) -> str:
     parts = []
     if reward.is_known:
         parts.append(f"its reward went from {reward.start:.2f} to {reward.end:.2f}")
+    if _lost(plain) and plain.entropy.is_known:  # else the sentence before has it
+        entropy = plain.entropy
+        parts.append(f"its entropy went from {entropy.start:.3f} to {entropy.end:.3f} nats")
     names = (("pass_1", "pass@1"), ("reach", f"pass@{plain.n}"), ("distinct", "different answers"))
     for key, name in names:
         found = plain.outcomes.get(key)
@@ -144,9 +172,15 @@ def _controls(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[Fin
     """Which recipes held the entropy, and what they gave for it."""
     if not others or not plain.entropy_ends:
         return []
-    held = [r for r in others if _holds(r, plain)]
-    free = [r.label for r in held if not _costs(r)]
-    dear = [f"{r.label} ({difference(r.outcomes['pass_1'].against)})" for r in held if _costs(r)]
+    if _exploded(plain):
+        found = [Finding("control", "", text) for text in _calm(plain, others)]
+        return found + [Finding("control", r.label, _beside(r, plain)) for r in others]
+    above = [r for r in others if _ends_above(r, plain)]
+    held = [r for r in above if nature(r) != "collapsed"]
+    costs = [(r.label, cost) for r in held if (cost := _cost(r)) is not None]
+    free = [label for label, cost in costs if cost.high >= 0]
+    dear = [f"{label} ({difference(cost)})" for label, cost in costs if cost.high < 0]
+    unknown = [r.label for r in held if _cost(r) is None]
     parts = []
     if free:
         parts.append(
@@ -156,10 +190,24 @@ def _controls(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[Fin
     if dear:
         it = "it" if free else f"entropy above {plain.label}'s"
         parts.append(f"{joined(dear)} held {it} at a cost in pass@1")
+    if unknown:
+        it = "it" if parts else f"entropy above {plain.label}'s"
+        parts.append(f"{joined(unknown)} held {it}, and what that cost in pass@1 is not known")
     said = "; ".join(parts) if held else f"No recipe held entropy above {plain.label}'s"
     found = [Finding("control", "", f"{said}.")]
+    if fallen := [r.label for r in above if nature(r) == "collapsed"]:
+        text = f"{joined(fallen)} ended above {plain.label}'s entropy and collapsed all the same."
+        found.append(Finding("control", "", text))
     found += [Finding("control", "", text) for text in _more(plain, others)]
     return found + [Finding("control", r.label, _beside(r, plain)) for r in others]
+
+
+def _calm(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[str]:
+    """Which recipes did not explode where the baseline did."""
+    calm = [r.label for r in others if not _exploded(r) and nature(r) != "short"]
+    if calm:
+        return [f"{joined(calm)} did not explode where {plain.label} did.", *_more(plain, others)]
+    return ["Every other recipe exploded as well."] if all(map(_exploded, others)) else []
 
 
 def _more(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[str]:
@@ -290,16 +338,21 @@ def _dead(label: str, stretches: Sequence[DeadStretch]) -> str:
     )
 
 
-def _holds(recipe: RecipeNumbers, plain: RecipeNumbers) -> bool:
-    lively = nature(recipe) not in ("exploded", "exploded with truncation", "short")
-    if not (lively and recipe.entropy_ends):
+def _ends_above(recipe: RecipeNumbers, plain: RecipeNumbers) -> bool:
+    """Whether its entropy ends clearly above the baseline's under every seed, without exploding."""
+    if _exploded(recipe) or nature(recipe) == "short" or not recipe.entropy_ends:
         return False
     return min(recipe.entropy_ends) > HELD * max(plain.entropy_ends)
 
 
-def _costs(recipe: RecipeNumbers) -> bool:
+def _exploded(recipe: RecipeNumbers) -> bool:
+    return nature(recipe) in EXPLOSIONS
+
+
+def _cost(recipe: RecipeNumbers) -> Interval | None:
+    """Difference to the baseline's pass@1; None where no seed ended under both."""
     found = recipe.outcomes.get("pass_1")
-    return found is not None and found.against is not None and found.against.high < 0
+    return None if found is None else found.against
 
 
 def _fallen(recipe: RecipeNumbers) -> str:
