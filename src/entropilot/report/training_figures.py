@@ -33,7 +33,7 @@ MOST_POINTS: Final = 60  # of a curve; longer ones are thinned
 SMOOTHEST: Final = 8  # steps to either side of a running mean, at most
 MANY: Final = 5  # recipes, beyond which bands are paler
 LABEL_SIZE: Final = 14  # characters of a label at the end of a line
-CHARACTER: Final = 5.7  # width of one, in picture units, on the wide side
+CHARACTER: Final = 6.3  # width of one, in picture units, on the wide side
 LABEL_GAP: Final = 12.5  # between two labels
 HEIGHT: Final = 250.0
 

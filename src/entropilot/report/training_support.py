@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from entropilot.diagnosis.assessment import Interval
 from entropilot.information import (
     cluster_bootstrap,
+    cluster_bootstrap_of,
     expected_support,
     pass_at_k,
+    sign_test,
     support_category,
-    support_dynamics,
+    support_metrics,
 )
+from entropilot.information.support import EXPANDED, PRESERVED, SHRUNK
 from entropilot.policy.training.results import Arm
+
+Floats = NDArray[np.float64]
 
 N_RESAMPLES: Final = 2000
 
@@ -25,8 +31,10 @@ N_RESAMPLES: Final = 2000
 class SupportNumbers:
     """Support after training against the start, at one budget of answers.
 
-    ``kept``, ``lost``, ``found`` are expected numbers of problems at ``budget`` answers, means over
-    seeds. The ratios and the test are of what was observed with the answers of all seeds together.
+    All are means over seeds, each seed against its own start: seeds share the draws of the start,
+    so that counts added up over them would compare few draws with many. ``kept``, ``lost`` and
+    ``found`` are expected numbers of problems at ``budget`` answers; the ratios and the test are of
+    what was observed with all answers of an evaluation.
 
     Args:
         budget: answers a problem.
@@ -37,7 +45,7 @@ class SupportNumbers:
         by_chance: lost (and found) that the start would show against itself.
         retained: observed P / (P + S).
         net: observed (E - S) / (P + E + S).
-        sign_p: of the sign test of E against S.
+        sign_p: of the sign test of problems found against problems lost, the largest over seeds.
     """
 
     budget: int
@@ -79,9 +87,8 @@ def support_numbers(arms: Sequence[Arm]) -> SupportNumbers:
         Interval(float(ends.value[i]), float(ends.low[i]), float(ends.high[i])) for i in range(3)
     )
     null = np.mean([float(expected_support(c, c, n, budget)["E"]) for c in before])
-    total = n * len(arms)
-    category = support_category(before.sum(0), total, after.sum(0), total)
-    dynamics = support_dynamics(category, n_resamples=N_RESAMPLES)
+    category = np.stack([support_category(b, n, a, n) for b, a in zip(before, after, strict=True)])
+    seen = np.stack([(category == kind).mean(0) for kind in (PRESERVED, EXPANDED, SHRUNK)], axis=-1)
     return SupportNumbers(
         budget=budget,
         n_problems=q,
@@ -89,7 +96,21 @@ def support_numbers(arms: Sequence[Arm]) -> SupportNumbers:
         lost=lost,
         found=found,
         by_chance=float(null),
-        retained=Interval(dynamics["SRR"], *dynamics["ci"]["SRR"]),
-        net=Interval(dynamics["NSCR"], *dynamics["ci"]["NSCR"]),
-        sign_p=float(dynamics["sign_p"]),
+        retained=_ratio(seen, "SRR"),
+        net=_ratio(seen, "NSCR"),
+        sign_p=max(
+            sign_test(int((seed == EXPANDED).sum()), int((seed == SHRUNK).sum()))
+            for seed in category
+        ),
     )
+
+
+def _ratio(seen: Floats, name: str) -> Interval:
+    """A ratio of the categories [Q, 3] with its bootstrap interval over problems."""
+    found = cluster_bootstrap_of(
+        lambda weights: support_metrics(*(weights @ seen).T)[name],
+        len(seen),
+        rng=np.random.default_rng(0),
+        n_resamples=N_RESAMPLES,
+    )
+    return Interval(float(found.value), float(found.low), float(found.high))

@@ -266,7 +266,9 @@ def _worse(recipes: Sequence[RecipeNumbers]) -> list[Finding]:
     parts = [
         f"{r.label} ({difference(r.outcomes['pass_1'].change)})"
         for r in recipes
-        if r.outcomes and r.outcomes["pass_1"].change.high < 0
+        if r.outcomes
+        and r.outcomes["pass_1"].change.high < 0
+        and not nature(r).startswith("exploded")  # that has a sentence of its own
     ]
     if not parts:
         return []

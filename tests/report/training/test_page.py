@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entropilot.information import expected_support
+from entropilot.information import expected_support, support_category, support_dynamics
 from entropilot.policy.training.results import Arm, Comparison
 from entropilot.report.html import Meta
 from entropilot.report.training import render_training, write_training_report
@@ -208,6 +208,20 @@ def test_support_agrees_with_the_expected_counts(make_arm: Callable[..., Arm]) -
     wanted = expected_support(before, after, arm.end.n, found.budget)
     for name, part in (("P", found.kept), ("S", found.lost), ("E", found.found)):
         assert part.value == pytest.approx(float(wanted[name]), abs=1e-9)
+
+
+def test_more_seeds_of_a_policy_that_stood_still_find_nothing(make_arm: Callable[..., Arm]) -> None:
+    """Seeds share the draws of the start; adding counts up would see more hits after training."""
+    arms = [make_arm(seed=seed, accuracy=(0.03, 0.03)) for seed in range(4)]
+    found = support_numbers(arms)
+    assert found.net.low < 0 < found.net.high
+    assert found.sign_p > 0.05
+    one = support_numbers(arms[:1])
+    alone = support_dynamics(
+        support_category(arms[0].start.n_correct, 16, arms[0].end.n_correct, 16)
+    )
+    assert (one.retained.value, one.net.value) == pytest.approx((alone["SRR"], alone["NSCR"]))
+    assert one.sign_p == pytest.approx(alone["sign_p"])
 
 
 def test_the_crossing_is_where_the_start_overtakes(comparison: Comparison) -> None:
