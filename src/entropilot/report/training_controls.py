@@ -27,6 +27,8 @@ def controls(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[tupl
     if _exploded(plain):
         found = [("", text) for text in _calm(plain, others)]
         return found + [(r.label, _beside(r, plain)) for r in others]
+    if nature(plain) == "short":
+        return [(r.label, _beside(r, plain)) for r in others]
     above = [r for r in others if _ends_above(r, plain)]
     held = [r for r in above if nature(r) != "collapsed"]
     costs = [(r.label, cost) for r in held if (cost := _cost(r)) is not None]

@@ -25,6 +25,7 @@ from entropilot.report.training_figures import (
     key_of,
     margin,
     nice,
+    power_of_ten,
     steps_axis,
     thinned,
     written,
@@ -218,7 +219,9 @@ def round_scale(ratio: float) -> float:
 
 
 def _scaled(scale: float) -> str:
-    return f"÷ {scale:g}" if scale > 1 else f"× {1 / scale:g}"
+    size = max(scale, 1 / scale)
+    said = f"{size:g}" if size < 1e4 else power_of_ten(round(math.log10(size)))
+    return f"÷ {said}" if scale > 1 else f"× {said}"
 
 
 def law_pictures(comparison: Comparison) -> list[tuple[str, Markup]]:

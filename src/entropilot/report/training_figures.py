@@ -31,11 +31,14 @@ from entropilot.report.training_numbers import mean_curve
 N_COLOURS: Final = 7
 MOST_POINTS: Final = 60  # of a curve; longer ones are thinned
 SMOOTHEST: Final = 8  # steps to either side of a running mean, at most
-MANY: Final = 5  # recipes, beyond which bands are paler
+MANY: Final = 4  # recipes, beyond which bands are paler
+SMALL: Final = 1e-3  # largest value below which a curve is drawn in powers of ten
+TINY: Final = 1e-15  # largest value below which it is nothing but rounding
 LABEL_SIZE: Final = 14  # characters of a label at the end of a line
 CHARACTER: Final = 6.3  # width of one, in picture units, on the wide side
 LABEL_GAP: Final = 12.5  # between two labels
 HEIGHT: Final = 250.0
+SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Band(NamedTuple):
@@ -50,6 +53,11 @@ class Band(NamedTuple):
     mean: list[float]
     low: list[float]
     high: list[float]
+
+    def times(self, factor: float) -> Band:
+        """The same curve in another unit."""
+        mean, low, high = ([factor * v for v in part] for part in self[1:])
+        return Band(self.x, mean, low, high)
 
 
 class Label(NamedTuple):
@@ -109,6 +117,26 @@ def over_seeds(arms: Sequence[Arm], name: str) -> Band | None:
     return Band([float(points[i][0]) for i in kept], mean, low, high)
 
 
+def power_of(largest: float) -> int:
+    """Power of ten of the unit in which small values are drawn; 0 where they need none.
+
+    Examples:
+        >>> power_of(0.02), power_of(3.1e-9), power_of(0.0)
+        (0, -9, 0)
+    """
+    return math.floor(math.log10(largest)) if TINY < largest < SMALL else 0
+
+
+def power_of_ten(power: int) -> str:
+    """In type.
+
+    Examples:
+        >>> power_of_ten(-9)
+        '10⁻⁹'
+    """
+    return f"10{str(power).translate(SUPERSCRIPT)}"
+
+
 def half_width(n_points: int) -> int:
     """Steps to either side of a running mean: none of a short curve, few of a long one.
 
@@ -155,6 +183,10 @@ def curve_picture(comparison: Comparison, name: str, title: str, unit: str) -> M
     ]
     if not bands:
         return Markup("")
+    power = power_of(max(abs(v) for _, _, band in bands for v in (*band.low, *band.high)))
+    if power:
+        bands = [(named, kind, band.times(10.0**-power)) for named, kind, band in bands]
+        unit = f"{unit}, in {power_of_ten(power)}"
     low, high = nice(
         min(min(band.low) for _, _, band in bands), max(max(band.high) for _, _, band in bands)
     )

@@ -240,7 +240,7 @@ def _rows_axis(plot: Plot, unit: str, *, magnitude: bool = False) -> Markup:
 
     ends: dict[str, Any] = {"x1": plot.left, "x2": WIDTH - plot.right}
     base = element("line", class_="grid base", **ends, y1=_base(plot), y2=_base(plot))
-    return base + x_axis(plot, unit, write, 4)
+    return base + x_axis(plot, unit, write, 6 if magnitude else 4)
 
 
 def _base(plot: Plot) -> float:

@@ -24,7 +24,14 @@ from entropilot.policy.training.results import Arm, Comparison
 from entropilot.report.html import Meta
 from entropilot.report.training import render_training, write_training_report
 from entropilot.report.training_entropy import law_points, predicted_changes
-from entropilot.report.training_figures import apart, nice, over_seeds, short_names, smoothed
+from entropilot.report.training_figures import (
+    apart,
+    curve_picture,
+    nice,
+    over_seeds,
+    short_names,
+    smoothed,
+)
 from entropilot.report.training_forms import SCHEMA, training_json, training_markdown
 from entropilot.report.training_outcomes import reaches
 from entropilot.report.training_support import support_numbers
@@ -246,6 +253,20 @@ def test_a_true_prediction_correlates_and_is_scaled(make_arm: Callable[..., Arm]
     assert found.same_sign == 1.0
     assert found.scale == 100.0
     assert found.predicted[-1] == pytest.approx(50 * found.measured[-1])
+
+
+def test_tiny_values_are_drawn_in_a_unit_that_shows_them(make_arm: Callable[..., Arm]) -> None:
+    base = make_arm()
+
+    def drawn(size: float) -> str:
+        rows = [{"step": i, "covariance": -size * i} for i in range(1, 20)]
+        made = Comparison("t", "m", [replace(base, rows=rows)])
+        return str(curve_picture(made, "covariance", "Covariance", "nats"))
+
+    assert "nats, in 10⁻⁸" in drawn(1e-9)
+    assert ">-1.0</text>" in drawn(1e-9)
+    assert "in 10" not in drawn(1e-17)  # rounding, no curve
+    assert "in 10" not in drawn(0.01)
 
 
 def test_seeds_are_averaged_step_by_step(make_arm: Callable[..., Arm]) -> None:

@@ -248,8 +248,9 @@ def test_one_seed_and_missing_seeds_are_caveats(
 
 
 def test_a_few_steps_say_nothing(make_arm: MakeArm, compare: Compare) -> None:
-    found = compare(make_arm(n_steps=3))
+    found = compare(make_arm(n_steps=3), make_arm("b", n_steps=3))
     assert verdict_sentences(found)[0].startswith("grpo was not trained long enough")
+    assert "held" not in said(found)
 
 
 def test_a_log_without_entropy_says_so(make_arm: MakeArm, compare: Compare) -> None:
