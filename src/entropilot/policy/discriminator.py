@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError
-from entropilot.information import masked_mean
 from entropilot.policy.covariance import largest, quota
+from entropilot.policy.idle_warning import counted_idle
 from entropilot.policy.rollouts import check_finite, check_logprobs
 from entropilot.policy.surrogates import log_ratio
 from entropilot.policy.term import Applied, State, Term, View
@@ -107,9 +107,8 @@ def clip_b_mask(
     score = _score(logprob, entropy, mask)
     if not bool(mask.any()):
         return Clipped(mask, _shares(mask, mask, advantages))
-    mean = score[mask].mean()
+    mean, sd = _moments(score, mask)
     gap = torch.where(mask, score - mean, 0)
-    sd = (gap[mask] ** 2).mean().sqrt()
     found = {"mean": mean, "sd": sd}
     if _is_rounding(sd, score):
         return Clipped(mask, _shares(mask, mask, advantages) | found)
@@ -179,9 +178,8 @@ def clip_v_mask(
         return Clipped(mask, _shares(mask, mask, advantages))
     check_finite("vocab_mean", vocab_mean, mask)
     below = torch.where(mask, vocab_mean - score, 0)
-    values = below[mask]
-    sd = ((values - values.mean()) ** 2).mean().sqrt()
-    found = {"mean": values.mean(), "sd": sd}
+    mean, sd = _moments(below, mask)
+    found = {"mean": mean, "sd": sd}
     if _is_rounding(sd, score):
         return Clipped(mask, _shares(mask, mask, advantages) | found)
     dropped = mask & (advantages < 0) & (below > mu * sd)
@@ -245,7 +243,8 @@ def clip_b(mu: float = MU_BATCH, mu_pos: float | None = None) -> Term:
 
     When this does nothing: S is at least -exp(-1 - H) and can be as large as H, so its lower tail
     is short where entropies are small; the one-sided form may then drop no token at all (see
-    ``clip-b/frac_clipped``). The two-sided form between mu 1 and 2.5 is a sharp dial.
+    ``clip-b/frac_clipped``); after 100 such updates in a row it warns. The two-sided form between
+    mu 1 and 2.5 is a sharp dial.
 
     Examples:
         >>> clip_b(2.5, 2.5).settings
@@ -270,7 +269,8 @@ def clip_v(
     """Shrink-mask term of Clip_V; see ``clip_v_mask``.
 
     When this does nothing: no token lies mu standard deviations below its vocabulary's mean, or
-    ``max_frac`` of a small batch is less than a token (one is still dropped).
+    ``max_frac`` of a small batch is less than a token (one is still dropped). After 100 updates in
+    a row without a dropped token it warns.
 
     Examples:
         >>> sorted(clip_v().needs)
@@ -315,7 +315,9 @@ def _start(view: View) -> State:
 
 def _applied(name: str, found: Clipped, state: State) -> Applied:
     metrics = {f"{name}/{key}": value for key, value in found.metrics.items()}
-    return Applied(found.kept, state, metrics)
+    acted = float(found.metrics["frac_clipped"]) > 0
+    why = "No token lies mu standard deviations away: lower mu, or set mu_pos"
+    return Applied(found.kept, counted_idle(state, acted, term=name, why=why), metrics)
 
 
 def _score(logprob: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:
@@ -337,6 +339,13 @@ def _score(logprob: Tensor, entropy: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, entropy_discriminator(*safe), 0)
 
 
+def _moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population standard deviation of values that are 0 off the mask."""
+    n = mask.sum()
+    mean = values.sum() / n
+    return mean, (torch.where(mask, values - mean, 0).square_().sum() / n).sqrt()
+
+
 def _is_rounding(sd: Tensor, score: Tensor) -> bool:
     """Whether a deviation is what rounding makes of equal values."""
     resolution = torch.finfo(score.dtype).eps * float(score.abs().max())
@@ -344,14 +353,15 @@ def _is_rounding(sd: Tensor, score: Tensor) -> bool:
 
 
 def _shares(kept: Tensor, mask: Tensor, advantages: Tensor) -> dict[str, Tensor]:
-    dropped = (mask & ~kept).to(advantages.dtype)
-    shares = {"frac_clipped": dropped.sum() / mask.sum().clamp(min=1)}
-    for name, side in (("pos", advantages > 0), ("neg", advantages < 0)):
-        counted = mask & side
-        shares[f"frac_clipped_{name}"] = (
-            masked_mean(dropped, counted) if bool(counted.any()) else dropped.sum() * 0
-        )
-    return shares
+    """Shares of the tokens that count, and of those of each sign, that were dropped; 0 of none."""
+    dropped = mask & ~kept
+    sides = {"frac_clipped": mask}
+    sides |= {"frac_clipped_pos": mask & (advantages > 0)}
+    sides |= {"frac_clipped_neg": mask & (advantages < 0)}
+    return {
+        name: (dropped & side).sum().to(advantages.dtype) / side.sum().clamp(min=1)
+        for name, side in sides.items()
+    }
 
 
 def _check_mu(mu: float, mu_pos: float | None) -> None:

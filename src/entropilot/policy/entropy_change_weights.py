@@ -16,6 +16,7 @@ from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError, unknown_name
 from entropilot.policy.covariance import from_alias, masked_quantile_of
+from entropilot.policy.idle_warning import counted_idle
 from entropilot.policy.rollouts import check_finite
 from entropilot.policy.surrogates import log_ratio
 from entropilot.policy.term import Applied, State, Term, View
@@ -26,6 +27,7 @@ ESTIMATORS: Final[tuple[Estimator, ...]] = get_args(Estimator)
 MAPPINGS: Final[tuple[Mapping_, ...]] = get_args(Mapping_)
 LEAST: Final = 1e-8  # probabilities are clamped to [LEAST, 1 - LEAST], as in the released code
 FLOOR: Final = 0.02  # of the scale: batches without effect are not stretched
+_IDLE: Final = "Weights crowd at one value: set scale_quantile=0.99, or lower w_min"
 
 
 def entropy_change_score(
@@ -179,7 +181,8 @@ def entropy_change_weights(
     """Weight term of STEER; the names of the released settings are accepted too.
 
     When this does nothing: ``w_min`` 1, or one outlier that sets the scale and leaves all other
-    weights at 1 (see ``steer/below_095``; lower ``scale_quantile``).
+    weights at 1 (see ``steer/below_095``; lower ``scale_quantile``). Advantages of 0 have weights
+    of 1. After 100 such updates in a row it warns.
 
     Args:
         w_min: lambda_min; 0.8 in the released script, 0.7 in the paper's tables.
@@ -238,16 +241,9 @@ def entropy_change_weights(
             floor=floor,
             scale_quantile=scale_quantile,
         )
-        kept = weight[mask]
-        metrics = {
-            "steer/mean": kept.mean(),
-            "steer/min": kept.min(),
-            "steer/max": kept.max(),
-            "steer/std": kept.std(unbiased=False),
-            "steer/below_095": (kept < 0.95).to(kept.dtype).mean(),
-            "steer/predicted_change": -(score * weight)[mask].mean(),
-        }
-        return Applied(weight, state, metrics)
+        metrics = _metrics(weight, score, mask)
+        acted = metrics["steer/std"] > 0.01 * (w_max - w_min)
+        return Applied(weight, counted_idle(state, acted, term="steer", why=_IDLE), metrics)
 
     needs = {"logprob", "entropy"}
     needs |= {"sum_p2", "sum_p2_logp"} if estimator == "exact" else set()
@@ -262,6 +258,22 @@ def entropy_change_weights(
     if estimator == "exact":
         settings |= {"eps_low": eps_low, "eps_high": eps_high}
     return Term("steer", apply, needs=frozenset(needs), settings=settings)
+
+
+def _metrics(weight: Tensor, score: Tensor, mask: Tensor) -> dict[str, float]:
+    n = mask.sum()
+    mean = weight.sum() / n
+    spread = torch.where(mask, weight - mean, 0).square_().sum() / n
+    numbers = {
+        "mean": mean,
+        "min": torch.where(mask, weight, torch.inf).min(),
+        "max": weight.max(),
+        "std": spread.sqrt(),
+        "below_095": (mask & (weight < 0.95)).sum() / n,
+        "predicted_change": -(score * weight).sum() / n,
+    }
+    values = torch.stack([number.to(weight.dtype) for number in numbers.values()]).tolist()
+    return {f"steer/{name}": value for name, value in zip(numbers, values, strict=True)}
 
 
 def _check(mapping: str, w_min: float, w_max: float, floor: float, scale_quantile: float) -> None:

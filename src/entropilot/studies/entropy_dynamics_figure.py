@@ -57,4 +57,4 @@ def _curves(
     n = len(next(iter(lines.values()))[0])
     x = window * np.arange(n) + window / 2
     curves(axes, x.tolist(), lines, title=title, xlabel=f"step (means of {window})")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="center right")

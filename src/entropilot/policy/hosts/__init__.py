@@ -1,0 +1,1 @@
+"""The same objectives inside other trainers: TRL and verl."""
