@@ -80,3 +80,15 @@ def test_table_off_a_terminal_prints_evaluations_only(capsys: pytest.CaptureFixt
     assert len(lines) == 2
     assert "step 4/4, reward 0.400, pass@1 0.750" in lines[1]
     assert lines[1].endswith("left done")
+
+
+def test_table_off_a_terminal_prints_every_tenth_of_a_long_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with training_table(100) as update:
+        for step in range(101):
+            update("grpo", 0, {"step": step, "reward": 0.2, "n_tokens": 500})
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 11
+    assert "step 50/100" in lines[5]
+    assert "tokens/s" in lines[5]

@@ -15,7 +15,7 @@ def training_table(
 ) -> Iterator[Callable[[str, int, Mapping[str, Any]], None]]:
     """A live table: the block gets ``update(label, seed, row)``.
 
-    Off a terminal, a line is printed for each evaluation of an arm.
+    Off a terminal, a line is printed for each evaluation of an arm and for each tenth of its steps.
 
     Args:
         steps: of every arm.
@@ -24,15 +24,16 @@ def training_table(
     interrupt_at_once()
     from rich.live import Live
 
-    from entropilot.report.training_table import TrainingTable
+    from entropilot.report.training_terminal import TrainingTable
 
     table = TrainingTable(steps, n_arms)
     console = err()
     if not console.is_terminal:
+        tenth = max(2, -(-steps // 10))  # of a run of a few steps not every one
 
         def plain(label: str, seed: int, row: Mapping[str, Any]) -> None:
             table.update(label, seed, row)
-            if "eval/pass@1" in row:
+            if "eval/pass@1" in row or int(row["step"]) % tenth == 0:
                 console.print(table.line(label, seed), markup=False, soft_wrap=True)
 
         yield plain

@@ -22,7 +22,7 @@ from entropilot.report import training_entropy, training_outcomes, wording
 from entropilot.report.html import Meta
 from entropilot.report.tokens import LEVELS
 from entropilot.report.training_examples import example_problems
-from entropilot.report.training_figures import colour, curve_picture, short_names
+from entropilot.report.training_figures import colour, curve_picture, half_width, short_names
 from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
 from entropilot.report.training_tables import covariance_table, objective_cards, settings_table
 from entropilot.report.training_verdict import findings
@@ -39,7 +39,8 @@ CURVES: Final = (
     ("frac_all_wrong_groups", "Groups with every answer wrong", "share of groups"),
     ("frac_all_right_groups", "Groups with every answer right", "share of groups"),
     ("surrogate/clip_fraction", "Tokens stopped by a ratio clip", "share of tokens"),
-    ("covariance", "Covariance of log-prob and advantage", "mean over tokens"),
+    ("predicted_entropy_change", "Predicted change of entropy", "nats an update, first order"),
+    ("covariance", "Covariance of log\u2011prob and advantage", "mean over tokens"),
 )
 
 
@@ -99,6 +100,7 @@ def render_training(comparison: Comparison, *, meta: Meta | None = None) -> str:
         colours={recipe.label: colour(i) for i, recipe in enumerate(recipes)},
         short=short_names([recipe.label for recipe in recipes]),
         curves=_curves(comparison),
+        smoothing=_smoothing(comparison),
         problems=example_problems(comparison.examples),
         level_edges=[0.0, *LEVELS["entropy"]],
         covariance=covariance_table(comparison),
@@ -119,6 +121,12 @@ def _curves(comparison: Comparison) -> list[Curve]:
             meaning = MEANINGS.get(name, "")
             made.append(Curve(picture, title, f"{meaning[:1].upper()}{meaning[1:]}."))
     return made
+
+
+def _smoothing(comparison: Comparison) -> str:
+    """How far long curves are smoothed, as the end of a sentence."""
+    half = half_width(max((len(arm.rows) for arm in comparison.arms), default=0))
+    return f", both as running means of up to {2 * half + 1} points" if half else ""
 
 
 def _pictures(comparison: Comparison, recipes: list[RecipeNumbers]) -> dict[str, Any]:
@@ -155,7 +163,6 @@ def _missing(comparison: Comparison) -> list[str]:
     logged = {name for arm in comparison.arms for row in arm.rows for name in row}
     needed = [(name, title) for name, title, _ in CURVES]
     needed += [
-        (training_entropy.PREDICTED, "Predicted against measured change of entropy"),
         ("covariance/top_1", "Covariance by share of the tokens"),
     ]
     said = [

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from entropilot.errors import InputError
 from entropilot.policy.training.results import Arm, Comparison
-from entropilot.report.svg import WIDTH, Plot, element, picture, text, x_axis, y_axis
+from entropilot.report.svg import WIDTH, Plot, element, number, picture, text, x_axis, y_axis
 from entropilot.report.training_figures import (
     HEIGHT,
     Label,
@@ -25,14 +25,18 @@ from entropilot.report.training_figures import (
     key_of,
     margin,
     nice,
+    power_of_ten,
     steps_axis,
+    thinned,
     written,
 )
 from entropilot.report.training_numbers import mean_curve
 
 Floats = NDArray[np.float64]
 
-N_POINTS: Final = 20  # of a run, into which its steps are averaged
+STEPS: Final = 8  # averaged into one point of the law; fewer in a short run
+LEAST_POINTS: Final = 6  # of the law, where there are steps enough
+N_POINTS: Final = 20  # stretches of a run in which two changes are compared
 FIRST: Final = 0.3  # of the points, from which the rest is forecast
 PREDICTED: Final = "predicted_entropy_change"
 
@@ -100,8 +104,10 @@ def law_picture(label: str, arms: Sequence[Arm], kind: str) -> Markup:
         y_axis(plot, "mean reward", written(plot.y_range)),
         x_axis(plot, "entropy, nats", written(plot.x_range), 4),
     ]
-    for h, r in zip(entropy.tolist(), reward.tolist(), strict=True):
-        parts.append(element("circle", class_=f"point {kind}", cx=plot.x(h), cy=plot.y(r), r=2.4))
+    # a stroke of no length with round caps is a dot: a tenth of the bytes of a circle
+    places = plot.points(zip(entropy.tolist(), reward.tolist(), strict=True))
+    dots = "".join(f"M{number(x)} {number(y)}h0" for x, y in places)
+    parts.append(element("path", class_=f"points {kind}", d=dots))
     for fit, drawn in ((line, "straight"), (law, "law")):
         curve = zip(grid.tolist(), fit.predict(grid).tolist(), strict=True)
         parts.append(plot.line(list(curve), drawn))
@@ -115,7 +121,7 @@ def law_points(arm: Arm) -> tuple[Floats, Floats] | None:
     """Means of entropy and reward over stretches of steps; None where they are too few to fit."""
     entropy, reward = (dict(zip(*arm.curve(name), strict=True)) for name in ("entropy", "reward"))
     steps = sorted(set(entropy) & set(reward))
-    size = max(1, len(steps) // N_POINTS)
+    size = max(1, min(STEPS, len(steps) // LEAST_POINTS))
     n = len(steps) // size
     if n < 4:
         return None
@@ -181,10 +187,11 @@ def predicted_picture(found: Predicted, kind: str) -> Markup:
     ends = (0.0, float(found.steps[-1]))
     plot = Plot(ends, (low, high), HEIGHT - 20, 42.0, margin([name, "measured"]))
     parts = [y_axis(plot, "change of entropy, nats", written((low, high)), 4), steps_axis(plot)]
-    steps = found.steps.tolist()
+    kept = thinned(len(found.steps))
+    steps = found.steps[kept].tolist()
     lines = ((scaled, "law", name), (found.measured, kind, "measured"))
     for values, drawn, _ in lines:
-        parts.append(plot.line(list(zip(steps, values.tolist(), strict=True)), drawn))
+        parts.append(plot.line(list(zip(steps, values[kept].tolist(), strict=True)), drawn))
     parts.append(end_labels(plot, [Label(n, float(v[-1]), k) for v, k, n in lines]))
     said = f"Measured {found.measured[-1]:+.3f} nats, predicted {found.predicted[-1]:+.3f}."
     title = f"Predicted and measured change of entropy: {found.label}"
@@ -212,7 +219,9 @@ def round_scale(ratio: float) -> float:
 
 
 def _scaled(scale: float) -> str:
-    return f"÷ {scale:g}" if scale > 1 else f"× {1 / scale:g}"
+    size = max(scale, 1 / scale)
+    said = f"{size:g}" if size < 1e4 else power_of_ten(round(math.log10(size)))
+    return f"÷ {said}" if scale > 1 else f"× {said}"
 
 
 def law_pictures(comparison: Comparison) -> list[tuple[str, Markup]]:

@@ -11,7 +11,9 @@ from entropilot.report.tokens import levels
 from entropilot.report.visible import visible
 from entropilot.report.wording import ABSENT
 
-MOST_TOKENS: Final = 400  # shown of one answer
+MOST_TOKENS: Final = 400  # shown of one answer, at most
+LEAST_TOKENS: Final = 40  # and at least, where many answers share the page
+ALL_TOKENS: Final = 3000  # shown on the page, about 60 bytes each
 MOST_PROBLEMS: Final = 4
 
 
@@ -63,16 +65,18 @@ def example_problems(examples: Sequence[Mapping[str, Any]]) -> list[Problem]:
     for example in examples:
         key = (str(example["prompt"]), str(example.get("reference", "")))
         found.setdefault(key, []).append(example)
+    chosen = list(found.items())[:MOST_PROBLEMS]
+    cap = _cap(sum(len(group) + (1 if _shared(group) else len(group)) for _, group in chosen))
     problems = []
-    for (prompt, reference), group in list(found.items())[:MOST_PROBLEMS]:
-        shared = all(e["before"]["tokens"] == group[0]["before"]["tokens"] for e in group)
+    for (prompt, reference), group in chosen:
+        shared = _shared(group)
         answers = []
         for i, example in enumerate(group):
             label = str(example["label"])
             if not shared or i == 0:
                 title = "before training" if shared else f"before {label}"
-                answers.append(_answer(title, "", example["before"]))
-            answers.append(_answer(f"after {label}", label, example["after"]))
+                answers.append(_answer(title, "", example["before"], cap))
+            answers.append(_answer(f"after {label}", label, example["after"], cap))
         problems.append(
             Problem(
                 visible(prompt, newline="⏎\n", limit=1500), visible(reference, limit=300), answers
@@ -81,7 +85,22 @@ def example_problems(examples: Sequence[Mapping[str, Any]]) -> list[Problem]:
     return problems
 
 
-def _answer(title: str, label: str, answer: Mapping[str, Any]) -> Answer:
+def _shared(group: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all recipes began with the same answer."""
+    return all(e["before"]["tokens"] == group[0]["before"]["tokens"] for e in group)
+
+
+def _cap(n_answers: int) -> int:
+    """Tokens shown of one answer, so that a page with many stays small.
+
+    Examples:
+        >>> _cap(8), _cap(40), _cap(1000)
+        (375, 75, 40)
+    """
+    return min(MOST_TOKENS, max(LEAST_TOKENS, ALL_TOKENS // max(n_answers, 1)))
+
+
+def _answer(title: str, label: str, answer: Mapping[str, Any], cap: int) -> Answer:
     entropy = np.array([np.nan if h is None else h for h in answer["entropy"]], float)
     tints = levels(entropy).tolist()
     shown = [
@@ -90,9 +109,7 @@ def _answer(title: str, label: str, answer: Mapping[str, Any]) -> Answer:
             level,
             f"{h:.2f} nats" if np.isfinite(h) else ABSENT,
         )
-        for text, level, h in zip(
-            answer["tokens"][:MOST_TOKENS], tints, entropy.tolist(), strict=False
-        )
+        for text, level, h in zip(answer["tokens"][:cap], tints, entropy.tolist(), strict=False)
     ]
     known = entropy[np.isfinite(entropy)]
     return Answer(
@@ -100,6 +117,6 @@ def _answer(title: str, label: str, answer: Mapping[str, Any]) -> Answer:
         label=label,
         tokens=shown,
         correct=bool(answer["correct"]),
-        n_hidden=max(0, len(answer["tokens"]) - MOST_TOKENS),
+        n_hidden=max(0, len(answer["tokens"]) - cap),
         mean=float(known.mean()) if len(known) else float("nan"),
     )

@@ -29,11 +29,16 @@ from entropilot.report.svg import (
 from entropilot.report.training_numbers import mean_curve
 
 N_COLOURS: Final = 7
-MOST_POINTS: Final = 80  # of a curve; longer ones are averaged
+MOST_POINTS: Final = 60  # of a curve; longer ones are thinned
+SMOOTHEST: Final = 8  # steps to either side of a running mean, at most
+MANY: Final = 4  # recipes, beyond which bands are paler
+SMALL: Final = 1e-3  # largest value below which a curve is drawn in powers of ten
+TINY: Final = 1e-15  # largest value below which it is nothing but rounding
 LABEL_SIZE: Final = 14  # characters of a label at the end of a line
 CHARACTER: Final = 6.3  # width of one, in picture units, on the wide side
 LABEL_GAP: Final = 12.5  # between two labels
 HEIGHT: Final = 250.0
+SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Band(NamedTuple):
@@ -48,6 +53,11 @@ class Band(NamedTuple):
     mean: list[float]
     low: list[float]
     high: list[float]
+
+    def times(self, factor: float) -> Band:
+        """The same curve in another unit."""
+        mean, low, high = ([factor * v for v in part] for part in self[1:])
+        return Band(self.x, mean, low, high)
 
 
 class Label(NamedTuple):
@@ -94,19 +104,73 @@ def short_names(labels: Sequence[str]) -> dict[str, str]:
 
 
 def over_seeds(arms: Sequence[Arm], name: str) -> Band | None:
-    """Mean and range over seeds of a metric, thinned to what a picture can show."""
+    """Mean and range over seeds of a metric, as running means that a picture can show."""
     points = mean_curve(arms, name)
     if not points:
         return None
-    size = math.ceil(len(points) / MOST_POINTS)
-    band = Band([], [], [], [])
-    for i in range(0, len(points), size):
-        part = points[i : i + size]
-        band.x.append(float(np.mean([step for step, _ in part])))
-        band.mean.append(float(np.mean([np.mean(values) for _, values in part])))
-        band.low.append(float(np.mean([min(values) for _, values in part])))
-        band.high.append(float(np.mean([max(values) for _, values in part])))
-    return band
+    kept = thinned(len(points))
+    half = half_width(len(points))
+    columns = (
+        smoothed([float(of(values)) for _, values in points], half) for of in (np.mean, min, max)
+    )
+    mean, low, high = ([column[i] for i in kept] for column in columns)
+    return Band([float(points[i][0]) for i in kept], mean, low, high)
+
+
+def power_of(largest: float) -> int:
+    """Power of ten of the unit in which small values are drawn; 0 where they need none.
+
+    Examples:
+        >>> power_of(0.02), power_of(3.1e-9), power_of(0.0)
+        (0, -9, 0)
+    """
+    return math.floor(math.log10(largest)) if TINY < largest < SMALL else 0
+
+
+def power_of_ten(power: int) -> str:
+    """In type.
+
+    Examples:
+        >>> power_of_ten(-9)
+        '10⁻⁹'
+    """
+    return f"10{str(power).translate(SUPERSCRIPT)}"
+
+
+def half_width(n_points: int) -> int:
+    """Steps to either side of a running mean: none of a short curve, few of a long one.
+
+    Examples:
+        >>> half_width(10), half_width(60), half_width(1000)
+        (0, 2, 8)
+    """
+    return min(n_points // 24, SMOOTHEST)
+
+
+def smoothed(values: Sequence[float], half: int) -> list[float]:
+    """Running means, centred and narrow at the start, where curves are steep; one-sided at the end.
+
+    Examples:
+        >>> smoothed([0.0, 3.0, 0.0, 3.0], 1)
+        [0.0, 1.0, 2.0, 1.5]
+    """
+    if not half:
+        return list(values)
+    n = len(values)
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    ends = [(i - min(half, i), min(i + min(half, i) + 1, n)) for i in range(n)]
+    return [float((total[stop] - total[start]) / (stop - start)) for start, stop in ends]
+
+
+def thinned(n_points: int) -> list[int]:
+    """Places of the points that are drawn, both ends among them.
+
+    Examples:
+        >>> thinned(3), len(thinned(1000)), thinned(1000)[-1]
+        ([0, 1, 2], 60, 999)
+    """
+    places = np.linspace(0, n_points - 1, min(n_points, MOST_POINTS)).round().astype(int)
+    return [int(place) for place in places]
 
 
 def curve_picture(comparison: Comparison, name: str, title: str, unit: str) -> Markup:
@@ -119,16 +183,20 @@ def curve_picture(comparison: Comparison, name: str, title: str, unit: str) -> M
     ]
     if not bands:
         return Markup("")
+    power = power_of(max(abs(v) for _, _, band in bands for v in (*band.low, *band.high)))
+    if power:
+        bands = [(named, kind, band.times(10.0**-power)) for named, kind, band in bands]
+        unit = f"{unit}, in {power_of_ten(power)}"
     low, high = nice(
         min(min(band.low) for _, _, band in bands), max(max(band.high) for _, _, band in bands)
     )
     last = max(band.x[-1] for _, _, band in bands)
     plot = Plot((0.0, max(last, 1.0)), (low, high), HEIGHT, 42.0, margin(b[0] for b in bands))
     parts = [y_axis(plot, unit, written((low, high))), steps_axis(plot)]
+    pale = " many" if len(bands) > MANY else ""
     for _, kind, band in bands:
-        parts.append(
-            plot.band(list(zip(band.x, band.low, band.high, strict=True)), f"seeds {kind}")
-        )
+        edges = list(zip(band.x, band.low, band.high, strict=True))
+        parts.append(plot.band(edges, f"seeds {kind}{pale}"))
     for _, kind, band in bands:
         parts.append(plot.line(list(zip(band.x, band.mean, strict=True)), kind))
         if len(band.x) == 1:

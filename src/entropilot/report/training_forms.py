@@ -12,6 +12,9 @@ Keys of the JSON are stable within one ``schema`` number; new ones may be added.
     entropy     {start, end, noise, lowest, lowest_step, n_steps}, as reward, length, truncated
     outcomes    {pass_1, reach, distinct, answer_entropy}: {before, after, change, against, by_seed}
     pass_at_k   list of {k, before, after, change}
+    covariance  {shares, rows: [[label, cells]]}, cells "first steps to last steps", or null
+    predicted   list of {label, correlation, same_sign, measured, predicted}, changes of entropy
+                over the run in nats
     law         list of {label, seed, a, b, ceiling, r2, line_r2, forecast_rmse, line_rmse,
                 last_value_rmse}
 """
@@ -24,15 +27,16 @@ from typing import Any, Final
 from entropilot.policy.training.results import Comparison
 from entropilot.report.json import finite
 from entropilot.report.markdown import escaped, own_sentence, table
-from entropilot.report.training_entropy import LawRow, law_rows
+from entropilot.report.training_entropy import LawRow, law_rows, predicted_changes
 from entropilot.report.training_nature import nature
 from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
 from entropilot.report.training_outcomes import Reach, reaches
-from entropilot.report.training_tables import summary_table
+from entropilot.report.training_tables import covariance_table, settings_table, summary_table
 from entropilot.report.training_verdict import findings
-from entropilot.report.wording import count, percent
+from entropilot.report.wording import count, decimal, percent
 
 SCHEMA: Final = "entropilot/training/1"
+ERRORS: Final = ("rmse", "line_rmse", "last_value_rmse")  # of a forecast
 
 
 def training_markdown(comparison: Comparison) -> str:
@@ -53,7 +57,11 @@ def training_markdown(comparison: Comparison) -> str:
     lines = [(escaped(r.label), own_sentence(r.sentence)) for r in reaches(comparison)]
     parts += ["## Problems solved in k answers", table(("recipe", "crossing"), "ll", lines)]
     parts += ["## Support against the start", _support(recipes)]
+    if law := _fits(law_rows(comparison)):
+        parts += ["## R = b - a exp(H) beside a straight line and the last value", law]
     parts += ["## Objectives and cost", _costs(recipes)]
+    settings = [f"- {escaped(k)}: {escaped(v)}" for k, v in settings_table(comparison.settings)]
+    parts += ["## Settings", "\n".join(settings)] if settings else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -69,6 +77,7 @@ def training_json(comparison: Comparison) -> dict[str, Any]:
     """
     recipes = recipe_numbers(comparison)
     reach = {found.label: found for found in reaches(comparison)} if recipes else {}
+    tops = covariance_table(comparison)
     plain = {
         "schema": SCHEMA,
         "task": comparison.task,
@@ -78,6 +87,8 @@ def training_json(comparison: Comparison) -> dict[str, Any]:
         "settings": comparison.settings,
         "verdict": [finding._asdict() for finding in findings(recipes)],
         "recipes": [_recipe(recipe, reach[recipe.label]) for recipe in recipes],
+        "covariance": None if tops is None else tops._asdict(),
+        "predicted": _predicted(comparison),
         "law": [_law(row) for row in law_rows(comparison)],
     }
     found: dict[str, Any] = finite(plain)
@@ -96,6 +107,21 @@ def _recipe(recipe: RecipeNumbers, reach: Reach) -> dict[str, Any]:
             for k, a, b, c in points
         ],
     }
+
+
+def _predicted(comparison: Comparison) -> list[dict[str, Any]]:
+    found = [predicted_changes(label, comparison.of(label)) for label in comparison.labels]
+    return [
+        {
+            "label": one.label,
+            "correlation": one.correlation,
+            "same_sign": one.same_sign,
+            "measured": float(one.measured[-1]),
+            "predicted": float(one.predicted[-1]),
+        }
+        for one in found
+        if one is not None
+    ]
 
 
 def _law(row: LawRow) -> dict[str, Any]:
@@ -126,6 +152,22 @@ def _support(recipes: list[RecipeNumbers]) -> str:
     ]
     head = ("recipe", "kept", "lost", "found", "by chance")
     return table(head, "lrrrr", rows) if rows else ""
+
+
+def _fits(rows: list[LawRow]) -> str:
+    cells = [
+        (
+            f"{escaped(row.label)}, {row.seed}",
+            *(decimal(r2, 3) for r2 in (row.law.r2, row.line.r2)),
+            *(
+                decimal(None if row.ahead is None else getattr(row.ahead, name), 3)
+                for name in ERRORS
+            ),
+        )
+        for row in rows
+    ]
+    head = ("recipe, seed", "R2", "of a line", "forecast error", "of a line", "of the last value")
+    return table(head, "lrrrrr", cells) if cells else ""
 
 
 def _costs(recipes: list[RecipeNumbers]) -> str:

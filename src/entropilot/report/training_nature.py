@@ -30,15 +30,18 @@ Nature = Literal[
     "short",
 ]
 
+#: Natures of an entropy that rose at the cost of something.
+EXPLOSIONS: Final[tuple[Nature, ...]] = ("exploded", "exploded with truncation")
+
 
 def nature(recipe: RecipeNumbers) -> Nature:
     """What became of the entropy under a recipe, read with reward, diversity and truncation.
 
-    "collapsed": a tenth of its start or less is left, or less than half with nothing bought;
-    "spent": less than half is left, and accuracy was bought with diversity; "healthy": it fell and
-    accuracy or reward rose; "worse": accuracy or reward fell; "exploded": entropy rose and they
-    fell; "exploded with truncation": it rose and so did the share of answers cut off; "rose",
-    "flat": none of these; "short": too few steps to say.
+    "collapsed": a tenth of its start or less is left, or less than half while neither reward nor
+    accuracy rose; "spent": less than half is left, and they were bought with diversity;
+    "healthy": accuracy or reward rose; "worse": one of them fell; "exploded": entropy rose and one
+    of them fell; "exploded with truncation": it rose and so did the share of answers cut off;
+    "rose", "flat": none of these; "short": too few steps to say.
     """
     entropy = recipe.entropy
     if not entropy.is_known or math.isnan(entropy.ratio):
@@ -57,9 +60,11 @@ def nature(recipe: RecipeNumbers) -> Nature:
 
 
 def _is_better(recipe: RecipeNumbers) -> bool:
-    """Whether accuracy on the fixed problems rose, or, where it is not known, the reward."""
+    """Whether accuracy on the fixed problems rose, or the reward did and accuracy did not fall."""
     found = recipe.outcomes.get("pass_1")
-    return recipe.reward.rose if found is None else found.change.low > 0
+    if found is None:
+        return recipe.reward.rose
+    return found.change.low > 0 or (recipe.reward.rose and found.change.high >= 0)
 
 
 def _is_worse(recipe: RecipeNumbers) -> bool:

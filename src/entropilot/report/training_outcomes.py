@@ -185,7 +185,7 @@ def support_picture(recipes: Sequence[RecipeNumbers]) -> Markup:
             x = plot.x(sign * value.value)
             wide = abs(x - zero)
             rect = {"x": min(x, zero), "y": y - 6, "width": wide, "height": 12.0}
-            parts.append(element("rect", class_=f"support {of}", **rect))
+            parts.append(element("rect", class_=f"support {of} {kind}", **rect))
             low, high = plot.x(sign * value.low), plot.x(sign * value.high)
             parts.append(element("line", class_="whisker", x1=low, x2=high, y1=y, y2=y))
             chance = plot.x(sign * support.by_chance)
@@ -240,7 +240,7 @@ def _rows_axis(plot: Plot, unit: str, *, magnitude: bool = False) -> Markup:
 
     ends: dict[str, Any] = {"x1": plot.left, "x2": WIDTH - plot.right}
     base = element("line", class_="grid base", **ends, y1=_base(plot), y2=_base(plot))
-    return base + x_axis(plot, unit, write, 4)
+    return base + x_axis(plot, unit, write, 6 if magnitude else 4)
 
 
 def _base(plot: Plot) -> float:

@@ -8,16 +8,15 @@ the length limit is no exploration.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from entropilot.policy.training.results import Comparison
+from entropilot.report.training_controls import controls
 from entropilot.report.training_courses import DeadStretch
 from entropilot.report.training_nature import nature
-from entropilot.report.training_numbers import Outcome, RecipeNumbers, recipe_numbers
-from entropilot.report.training_words import difference, is_apart, joined, signed, times
+from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
+from entropilot.report.training_words import difference, is_apart, joined, times
 from entropilot.report.wording import count, percent, plural
-
-HELD: Final = 1.25  # times the baseline's entropy at the end, for every seed
 
 Kind = Literal["baseline", "trouble", "control", "support", "caveat"]
 
@@ -62,7 +61,7 @@ def findings(recipes: Sequence[RecipeNumbers]) -> list[Finding]:
         said.append(Finding("baseline", plain.label, bought))
     said += [Finding("trouble", r.label, text) for r in recipes for text in troubles(r)]
     said += _worse(recipes)
-    said += _controls(plain, others)
+    said += [Finding("control", label, text) for label, text in controls(plain, others)]
     said += _support(recipes)
     return said + _caveats(recipes)
 
@@ -100,16 +99,40 @@ def _baseline(plain: RecipeNumbers) -> str:
     kind = nature(plain)
     if kind == "short":
         return f"{plain.label} was not trained long enough to say anything of its entropy."
+    if lost := _lost(plain):
+        return lost
     change = f"{entropy.start:.3f} to {entropy.end:.3f} nats, {times(entropy.ratio)} its start"
+    rising = "a rising reward" if plain.reward.rose else "rising accuracy"
     said = {
         "collapsed": f"Entropy collapsed under {plain.label}: {change}",
         "spent": f"{plain.label} spent its entropy: {change}",
-        "healthy": f"Entropy is healthy under {plain.label}: {change}, with a rising reward",
+        "healthy": f"Entropy is healthy under {plain.label}: {change}, with {rising}",
         "flat": f"Entropy did not collapse under {plain.label}: {change}",
         "worse": f"Training made {plain.label} worse, and its entropy went from {change}",
         "rose": f"Entropy rose under {plain.label}: {change}",
     }
     return said.get(kind, f"Entropy exploded under {plain.label}: {change}") + "."
+
+
+def _lost(recipe: RecipeNumbers) -> str:
+    """That most of the run taught nothing, under every seed, and that nothing worse befell it."""
+    if nature(recipe) not in ("healthy", "flat", "rose"):
+        return ""
+    dead = recipe.dead
+    through = [s for s in dead if s.to_the_end and s.n_steps >= 0.5 * recipe.entropy.n_steps]
+    if not dead or len(through) < recipe.n_seeds or len({s.kind for s in dead}) > 1:
+        return ""
+    first = max(stretch.first for stretch in dead)
+    if dead[0].kind == "all right":
+        return (
+            f"{recipe.label} had nothing left to learn from step {first} on: in (nearly) every "
+            "group every answer was right."
+        )
+    why = "was wrong" if dead[0].kind == "all wrong" else "had one and the same reward"
+    return (
+        f"{recipe.label} could learn nothing from step {first} on: in (nearly) every group every "
+        f"answer {why}."
+    )
 
 
 def _bought(plain: RecipeNumbers) -> str:
@@ -118,6 +141,9 @@ def _bought(plain: RecipeNumbers) -> str:
     parts = []
     if reward.is_known:
         parts.append(f"its reward went from {reward.start:.2f} to {reward.end:.2f}")
+    if _lost(plain) and plain.entropy.is_known:  # else the sentence before has it
+        entropy = plain.entropy
+        parts.append(f"its entropy went from {entropy.start:.3f} to {entropy.end:.3f} nats")
     names = (("pass_1", "pass@1"), ("reach", f"pass@{plain.n}"), ("distinct", "different answers"))
     for key, name in names:
         found = plain.outcomes.get(key)
@@ -138,79 +164,6 @@ def _bought(plain: RecipeNumbers) -> str:
         )
     sentence = joined(parts)
     return f"{sentence[:1].upper()}{sentence[1:]}."
-
-
-def _controls(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[Finding]:
-    """Which recipes held the entropy, and what they gave for it."""
-    if not others or not plain.entropy_ends:
-        return []
-    held = [r for r in others if _holds(r, plain)]
-    free = [r.label for r in held if not _costs(r)]
-    dear = [f"{r.label} ({difference(r.outcomes['pass_1'].against)})" for r in held if _costs(r)]
-    parts = []
-    if free:
-        parts.append(
-            f"{joined(free)} held entropy above {plain.label}'s with no loss in pass@1 that could "
-            "be seen"
-        )
-    if dear:
-        it = "it" if free else f"entropy above {plain.label}'s"
-        parts.append(f"{joined(dear)} held {it} at a cost in pass@1")
-    said = "; ".join(parts) if held else f"No recipe held entropy above {plain.label}'s"
-    found = [Finding("control", "", f"{said}.")]
-    found += [Finding("control", "", text) for text in _more(plain, others)]
-    return found + [Finding("control", r.label, _beside(r, plain)) for r in others]
-
-
-def _more(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[str]:
-    """Which recipes kept more different right answers, and solve more problems in n answers."""
-    said = []
-    for key, name, digits in (
-        ("distinct", "more different right answers", 1),
-        ("reach", f"a higher pass@{plain.n}", 3),
-    ):
-        if key == "reach" and plain.n == 1:
-            continue
-        parts = [
-            f"{r.label} ({found.against.value:+.{digits}f})"
-            for r in others
-            if (found := r.outcomes.get(key)) and found.against and found.against.low > 0
-        ]
-        if parts:
-            said.append(f"{name} under {joined(parts)}")
-    return [f"Against {plain.label}, there were {' and '.join(said)}."] if said else []
-
-
-def _beside(recipe: RecipeNumbers, plain: RecipeNumbers) -> str:
-    """One recipe next to the baseline, every number with its interval."""
-    ends, base = recipe.entropy_ends, plain.entropy_ends
-    if not ends:
-        return f"{recipe.label} logged no entropy."
-    own, rival = sum(ends) / len(ends), sum(base) / len(base)
-    ratio = own / rival if rival > 0 else float("nan")
-    low, high = f"{min(ends):.3f}", f"{max(ends):.3f}"
-    seeds = f", {low} to {high} over seeds" if low != high else ""
-    start = f"{recipe.label} ended at {own:.3f} nats{seeds} ({times(ratio)} {plain.label}'s)"
-    parts = []
-    for key, name in (
-        ("pass_1", "pass@1"),
-        ("reach", f"pass@{recipe.n}"),
-        ("distinct", "different right answers"),
-    ):
-        found = recipe.outcomes.get(key)
-        if found is not None and not (key == "reach" and recipe.n == 1):
-            parts.append(_against(name, found, 2 if key == "distinct" else 3))
-    return f"{start}; {', '.join(parts)}." if parts else f"{start}; no seed came to its end."
-
-
-def _against(name: str, found: Outcome, digits: int) -> str:
-    said = f"{name} {difference(found.against, digits)}"
-    if found.against is not None and not is_apart(found.against):
-        return f"no difference seen in {name} ({signed(found.against, digits)})"
-    if found.seeds_disagree and is_apart(found.against):
-        values = ", ".join(f"{value:+.{digits}f}" for value in found.by_seed)
-        return f"{said} although seeds disagree ({values})"
-    return said
 
 
 def _worse(recipes: Sequence[RecipeNumbers]) -> list[Finding]:
@@ -290,18 +243,6 @@ def _dead(label: str, stretches: Sequence[DeadStretch]) -> str:
         f"group {why}. That cost {count(longest.n_tokens)} tokens, {percent(longest.share)} of the "
         f"arm's. {mend}."
     )
-
-
-def _holds(recipe: RecipeNumbers, plain: RecipeNumbers) -> bool:
-    lively = nature(recipe) not in ("exploded", "exploded with truncation", "short")
-    if not (lively and recipe.entropy_ends):
-        return False
-    return min(recipe.entropy_ends) > HELD * max(plain.entropy_ends)
-
-
-def _costs(recipe: RecipeNumbers) -> bool:
-    found = recipe.outcomes.get("pass_1")
-    return found is not None and found.against is not None and found.against.high < 0
 
 
 def _fallen(recipe: RecipeNumbers) -> str:

@@ -119,7 +119,7 @@ def answer(rng: np.random.Generator, scale: float, correct: bool) -> dict[str, A
 
 
 def realistic(n_seeds: int = 2) -> Comparison:
-    """Three recipes by some seeds by 60 steps, as a run on the tiny reasoner looks."""
+    """Four recipes by some seeds by 60 steps, as a run on the tiny reasoner looks."""
     plans: list[tuple[str, dict[str, Any]]] = [
         ("grpo", {"entropy": (0.61, 0.02), "accuracy": (0.4, 0.75), "distinct": (3.4, 1.0),
                   "spread": 0.25, "right": (0.1, 0.7)}),
@@ -127,6 +127,8 @@ def realistic(n_seeds: int = 2) -> Comparison:
                                        "distinct": (3.4, 2.4), "knobs": {"eps_high": 0.28}}),
         ("kl-cov ratio=0.2", {"entropy": (0.61, 0.42), "accuracy": (0.4, 0.62),
                               "distinct": (3.4, 3.6), "knobs": {"ratio": 0.2}}),
+        ("siren coef=1.0", {"entropy": (0.61, 0.55), "accuracy": (0.4, 0.72),
+                            "distinct": (3.4, 3.5), "knobs": {"coef": 1.0}}),
     ]  # fmt: skip
     arms = [
         arm(label, seed, reward=settings["accuracy"], **settings)
@@ -181,6 +183,8 @@ def half_stopped() -> Comparison:
     """One arm of the third recipe met a number that is not finite."""
     found = realistic()
     reason = "the term 'kl-cov' gave 3 of 4600 values that are not finite."
-    last = found.arms[-1]
-    broken = replace(last, stopped=reason, rows=last.rows[:31], end=last.start)
-    return replace(found, arms=[*found.arms[:-1], broken])
+    arms = list(found.arms)
+    place = max(i for i, arm in enumerate(arms) if arm.recipe == "kl-cov")
+    whole = arms[place]
+    arms[place] = replace(whole, stopped=reason, rows=whole.rows[:31], end=whole.start)
+    return replace(found, arms=arms)

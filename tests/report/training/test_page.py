@@ -23,8 +23,15 @@ from entropilot.information import expected_support, support_category, support_d
 from entropilot.policy.training.results import Arm, Comparison
 from entropilot.report.html import Meta
 from entropilot.report.training import render_training, write_training_report
-from entropilot.report.training_entropy import predicted_changes
-from entropilot.report.training_figures import apart, nice, over_seeds, short_names
+from entropilot.report.training_entropy import law_points, predicted_changes
+from entropilot.report.training_figures import (
+    apart,
+    curve_picture,
+    nice,
+    over_seeds,
+    short_names,
+    smoothed,
+)
 from entropilot.report.training_forms import SCHEMA, training_json, training_markdown
 from entropilot.report.training_outcomes import reaches
 from entropilot.report.training_support import support_numbers
@@ -142,13 +149,51 @@ def test_many_recipes_have_names_and_colours_of_their_own(make_arm: Callable[...
     assert len(set(short_names([arm.label for arm in arms]).values())) == 9
 
 
+def test_many_recipes_with_long_answers_stay_small(make_arm: Callable[..., Arm]) -> None:
+    labels = [f"kl-cov ratio=0.{i}" for i in range(1, 10)]
+    arms = [make_arm(label, seed, n_steps=400) for label in labels for seed in (0, 1, 2)]
+    answer = {"tokens": [f"<{i}>" for i in range(900)], "entropy": [1.2] * 900, "correct": True}
+    examples = [
+        {"label": label, "seed": 0, "prompt": p, "reference": "", "before": answer, "after": answer}
+        for p in "abcd"
+        for label in labels
+    ]
+    page = render_training(Comparison("t", "m", arms, {}, examples))
+    assert len(page.encode()) < 600_000
+    assert "825 tokens not shown" in page
+
+
+def test_bars_of_support_have_the_colour_of_their_recipe(page: str) -> None:
+    for i in range(4):
+        assert f'class="support lost own c{i}"' in page
+        assert f'class="support found own c{i}"' in page
+
+
+def test_points_of_the_law_are_means_of_eight_steps(make_arm: Callable[..., Arm]) -> None:
+    base = make_arm()
+    steps = range(1, 65)
+    rows = [{"step": i, "entropy": 1 / i, "reward": float(i)} for i in steps]
+    found = law_points(replace(base, rows=rows))
+    assert found is not None
+    entropy, reward = found
+    assert reward.tolist() == [4.5 + 8 * i for i in range(8)]
+    assert entropy[0] == pytest.approx(sum(1 / i for i in range(1, 9)) / 8)
+    short = law_points(replace(base, rows=rows[:18]))
+    assert short is not None
+    assert len(short[0]) == 6
+    assert law_points(replace(base, rows=rows[:3])) is None
+
+
 def test_json_says_what_the_page_says(comparison: Comparison) -> None:
     found: dict[str, Any] = json.loads(json.dumps(training_json(comparison), allow_nan=False))
     assert found["schema"] == SCHEMA
-    assert [recipe["nature"] for recipe in found["recipes"]] == ["collapsed", "healthy", "healthy"]
+    natures = [recipe["nature"] for recipe in found["recipes"]]
+    assert natures == ["collapsed", "healthy", "healthy", "healthy"]
     assert found["recipes"][0]["outcomes"]["pass_1"]["against"] is None
     assert found["verdict"][0]["text"].startswith("Entropy collapsed under grpo")
-    assert len(found["law"]) == 6
+    assert len(found["law"]) == 8
+    assert [one["label"] for one in found["predicted"]] == [r["label"] for r in found["recipes"]]
+    assert found["covariance"]["shares"][0] == "0.2%"
 
 
 def test_markdown_has_a_row_for_every_recipe(comparison: Comparison) -> None:
@@ -187,7 +232,7 @@ def test_more_seeds_of_a_policy_that_stood_still_find_nothing(make_arm: Callable
 
 
 def test_the_crossing_is_where_the_start_overtakes(comparison: Comparison) -> None:
-    grpo, clip, _ = reaches(comparison)
+    grpo, clip, *_ = reaches(comparison)
     assert grpo.crossing is not None
     assert 2 < grpo.crossing < 16
     assert clip.crossing is None
@@ -210,6 +255,20 @@ def test_a_true_prediction_correlates_and_is_scaled(make_arm: Callable[..., Arm]
     assert found.predicted[-1] == pytest.approx(50 * found.measured[-1])
 
 
+def test_tiny_values_are_drawn_in_a_unit_that_shows_them(make_arm: Callable[..., Arm]) -> None:
+    base = make_arm()
+
+    def drawn(size: float) -> str:
+        rows = [{"step": i, "covariance": -size * i} for i in range(1, 20)]
+        made = Comparison("t", "m", [replace(base, rows=rows)])
+        return str(curve_picture(made, "covariance", "Covariance", "nats"))
+
+    assert "nats, in 10⁻⁸" in drawn(1e-9)
+    assert ">-1.0</text>" in drawn(1e-9)
+    assert "in 10" not in drawn(1e-17)  # rounding, no curve
+    assert "in 10" not in drawn(0.01)
+
+
 def test_seeds_are_averaged_step_by_step(make_arm: Callable[..., Arm]) -> None:
     base = make_arm()
     long = [{"step": i, "entropy": 1.0} for i in range(1, 5)]
@@ -218,6 +277,15 @@ def test_seeds_are_averaged_step_by_step(make_arm: Callable[..., Arm]) -> None:
     assert found is not None
     assert found.mean == [0.5, 0.5, 1.0, 1.0]
     assert (found.low, found.high) == ([0.0, 0.0, 1.0, 1.0], [1.0] * 4)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.integers(0, 8))
+def test_running_means_begin_at_the_curve_and_stay_inside_it(v: list[float], half: int) -> None:
+    found = smoothed(v, half)
+    assert len(found) == len(v)
+    assert found[0] == pytest.approx(v[0], abs=1e-9)
+    assert min(v) - 1e-9 <= min(found)
+    assert max(found) <= max(v) + 1e-9
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=8))

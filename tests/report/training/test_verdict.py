@@ -68,6 +68,22 @@ def test_accuracy_bought_with_diversity_is_spent_entropy(
     assert the_nature(compare(make_arm(entropy=(0.6, 0.2), distinct=(2.0, 4.0)))) == "healthy"
 
 
+def test_a_rising_reward_counts_where_accuracy_is_too_noisy_to_tell(
+    make_arm: MakeArm, compare: Compare
+) -> None:
+    found = compare(make_arm(entropy=(0.55, 0.25), reward=(0.4, 0.7), accuracy=(0.4, 0.42)))
+    assert the_nature(found) == "healthy"
+    assert "pass@1 went from 0.400 to 0.407 (no difference seen)" in said(found)
+    fewer = make_arm(entropy=(0.55, 0.25), reward=(0.4, 0.7), accuracy=(0.6, 0.2))
+    assert the_nature(compare(fewer)) == "collapsed"
+
+
+def test_only_what_rose_is_said_to_rise(make_arm: MakeArm, compare: Compare) -> None:
+    flat = compare(make_arm(entropy=(0.55, 0.35), reward=(0.4, 0.4), accuracy=(0.4, 0.7)))
+    assert "with rising accuracy" in verdict_sentences(flat)[0]
+    assert "with a rising reward" in verdict_sentences(compare(make_arm()))[0]
+
+
 def test_a_rise_with_truncation_is_an_explosion_even_where_the_reward_rises(
     make_arm: MakeArm, compare: Compare
 ) -> None:
@@ -114,6 +130,25 @@ def test_groups_all_wrong_are_told_from_groups_all_right(
     assert "could learn nothing" not in said(compare(make_arm()))
 
 
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ({"wrong": (1.0, 1.0), "right": (0.0, 0.0)}, "grpo could learn nothing from step 1 on"),
+        ({"right": (1.0, 1.0), "wrong": (0.0, 0.0)}, "grpo had nothing left to learn from step 1"),
+    ],
+)
+def test_a_baseline_that_taught_nothing_opens_the_verdict(
+    make_arm: MakeArm, compare: Compare, shares: dict[str, Any], words: str
+) -> None:
+    lost = [make_arm(seed=s, entropy=(0.5, 0.48), **shares) for s in (0, 1)]
+    assert verdict_sentences(compare(*lost))[0].startswith(words)
+    assert "its entropy went from 0." in said(compare(*lost))
+    one_of_two = compare(lost[0], make_arm(seed=1, entropy=(0.5, 0.48)))
+    assert "learn" not in verdict_sentences(one_of_two)[0]
+    collapsed = make_arm(entropy=(0.5, 0.01), **shares)
+    assert verdict_sentences(compare(collapsed))[0].startswith("Entropy collapsed")
+
+
 def test_a_dead_stretch_in_the_middle_costs_its_own_tokens_only(make_arm: MakeArm) -> None:
     base = make_arm()
     dead = {"frac_zero_std_groups": 1.0, "frac_all_wrong_groups": 1.0, "dead_tokens": 1.0}
@@ -153,6 +188,33 @@ def test_controls_are_listed_with_their_cost(make_arm: MakeArm, compare: Compare
     assert "no difference seen in pass@1" in said(found)
 
 
+def test_a_control_that_collapsed_itself_held_nothing(make_arm: MakeArm, compare: Compare) -> None:
+    text = said(compare(make_arm(entropy=(0.6, 0.006)), make_arm("kl-cov", entropy=(0.6, 0.02))))
+    assert "No recipe held entropy above grpo's." in text
+    assert "kl-cov ended above grpo's entropy and collapsed all the same." in text
+
+
+def test_a_cost_that_is_not_known_is_not_called_none(make_arm: MakeArm, compare: Compare) -> None:
+    plain = make_arm(entropy=(0.6, 0.02))
+    stopped = make_arm("siren", entropy=(0.6, 0.5), stopped="the term 'siren' gave nan")
+    other_seed = make_arm("kl-cov", 7, entropy=(0.6, 0.5))
+    text = said(compare(plain, stopped, other_seed))
+    assert "siren and kl-cov held entropy above grpo's, and what that cost in pass@1 is not" in text
+    assert "no loss" not in text
+
+
+def test_controls_beside_an_explosion_are_those_that_stayed_calm(
+    make_arm: MakeArm, compare: Compare
+) -> None:
+    bad = {"entropy": (0.5, 2.0), "accuracy": (0.5, 0.2), "reward": (0.5, 0.2)}
+    calm = make_arm("grpo", entropy=(0.5, 0.4))
+    text = said(compare(make_arm("bonus", **bad), calm, make_arm("wild", **bad)))
+    assert "grpo did not explode where bonus did." in text
+    assert "held entropy" not in text
+    both = said(compare(make_arm("bonus", **bad), make_arm("wild", **bad)))
+    assert "Every other recipe exploded as well." in both
+
+
 def test_the_same_recipe_twice_differs_by_nothing(make_arm: MakeArm, compare: Compare) -> None:
     twin = replace(make_arm(), label="twin")
     against = recipe_numbers(compare(make_arm(), twin))[1].outcomes["pass_1"].against
@@ -182,12 +244,13 @@ def test_one_seed_and_missing_seeds_are_caveats(
     assert "One seed was run" in verdict_sentences(one_seed)[-1]
     assert "One seed" not in said(comparison)
     fewer = replace(comparison, arms=comparison.arms[:-1])
-    assert "Fewer seeds than the others: kl-cov ratio=0.2 (1 seed)." in said(fewer)
+    assert "Fewer seeds than the others: siren coef=1.0 (1 seed)." in said(fewer)
 
 
 def test_a_few_steps_say_nothing(make_arm: MakeArm, compare: Compare) -> None:
-    found = compare(make_arm(n_steps=3))
+    found = compare(make_arm(n_steps=3), make_arm("b", n_steps=3))
     assert verdict_sentences(found)[0].startswith("grpo was not trained long enough")
+    assert "held" not in said(found)
 
 
 def test_a_log_without_entropy_says_so(make_arm: MakeArm, compare: Compare) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from entropilot.report.training_table import TrainingTable
+from entropilot.report.training_terminal import TrainingTable
 
 
 def shown(table: TrainingTable) -> str:
