@@ -115,6 +115,42 @@ def states_in_buckets(
     return found.ordered()
 
 
+def answer_lengths(mask: Tensor) -> Tensor:
+    """Tokens of each answer up to the last that counts, [B] int64.
+
+    Tokens before it that don't count, such as what a tool wrote, are still read.
+
+    Args:
+        mask: [B, T] bool.
+
+    Examples:
+        >>> mask = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0]]).bool()
+        >>> answer_lengths(mask).tolist()
+        [3, 0]
+    """
+    place = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    return (mask * place).amax(1)
+
+
+def states_that_count(states: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
+    """Of the states at all answer tokens those at tokens that count, [N, D] in row-major order.
+
+    Args:
+        states: [sum of lengths, D], answer after answer.
+        mask: [B, T] bool.
+        lengths: ``answer_lengths(mask)``.
+
+    Examples:
+        >>> mask = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0]]).bool()
+        >>> states = torch.arange(5.0)[:, None]
+        >>> states_that_count(states, mask, answer_lengths(mask))[:, 0].tolist()
+        [0.0, 2.0, 4.0]
+    """
+    read = torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]
+    counts = mask[read]
+    return states if bool(counts.all()) else states[counts]
+
+
 def _plan(prompts: Sequence[Ids]) -> _Plan:
     numbers: dict[tuple[int, ...], int] = {}
     owner = [numbers.setdefault(tuple(prompt), len(numbers)) for prompt in prompts]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from entropilot.errors import ConfigurationError, ModelError, require
 from entropilot.models.causal_decoding import CausalDecoder
-from entropilot.models.causal_states import answer_states
+from entropilot.models.causal_states import answer_lengths, answer_states, states_that_count
 from entropilot.models.decoding import Decoder
 from entropilot.models.llama_decoding import LlamaDecoder, can_decode
 from entropilot.models.loaders import LanguageModel
@@ -150,9 +150,9 @@ class LanguagePolicy(PolicyModel):
         share = False if self.checkpoint_layers else None
         recomputing = _recomputing(self.causal) if self.checkpoint_layers else nullcontext()
         with recomputing, products_in(self.products, tokens.device):
-            body = self.causal.base_model
-            states = answer_states(body, prompts, tokens, mask.sum(1), share=share)
-        return states.to(self.head_weight.dtype)
+            lengths = answer_lengths(mask)
+            states = answer_states(self.causal.base_model, prompts, tokens, lengths, share=share)
+        return states_that_count(states, mask, lengths).to(self.head_weight.dtype)
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter as peft does: ``PeftModel.from_pretrained`` reads it.

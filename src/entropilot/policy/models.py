@@ -10,7 +10,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from entropilot.models.causal_states import states_in_buckets
+from entropilot.models.causal_states import (
+    answer_lengths,
+    states_in_buckets,
+    states_that_count,
+)
 from entropilot.models.decoding import Decoder, TransformerDecoder
 from entropilot.models.products import check_products, products_in, rounded
 from entropilot.models.transformer import SmallTransformer
@@ -46,8 +50,9 @@ class PolicyModel(nn.Module):
 
         Args:
             prompts: B prompts, none empty.
-            tokens: [B, T] int64 answer tokens; anything where the mask is False.
-            mask: [B, T] bool; True from the first token of an answer to its last.
+            tokens: [B, T] int64 answer tokens; anything after the last that counts.
+            mask: [B, T] bool; True where a token counts. What lies between, such as the output of
+                a tool, is read but predicts nothing here.
 
         Returns:
             [N, D] in row-major order of the mask.
@@ -101,5 +106,6 @@ class SmallPolicy(PolicyModel):
     def response_hidden(self, prompts: Prompts, tokens: Tensor, mask: Tensor) -> Tensor:
         """Hidden states at the answer tokens; see ``PolicyModel``."""
         with products_in(self.products, tokens.device):
-            states = states_in_buckets(self.model.hidden, prompts, tokens, mask.sum(1))
-        return states.to(self.head_weight.dtype)
+            lengths = answer_lengths(mask)
+            states = states_in_buckets(self.model.hidden, prompts, tokens, lengths)
+        return states_that_count(states, mask, lengths).to(self.head_weight.dtype)
