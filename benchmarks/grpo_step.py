@@ -251,7 +251,7 @@ def shares(run: Callable[[], object], seconds: float) -> Iterator[str]:
     rows = sorted(found.key_averages(), key=lambda r: -r.self_cpu_time_total)
     mine = sum(r.self_cpu_time_total for r in rows if r.key in PRODUCTS_OF_TORCH) / 1e6
     attention = sum(r.self_cpu_time_total for r in rows if "attention" in r.key) / 1e6
-    yield f"matrix products {mine / seconds:.0%}, attention of whole answers {attention / seconds:.0%}"
+    yield f"matrix products {mine / seconds:.0%}, attention in training {attention / seconds:.0%}"
     for r in rows[:12]:
         yield f"  {r.self_cpu_time_total / 1e6 / seconds:5.1%}  {r.count:6d} x  {r.key}"
 
