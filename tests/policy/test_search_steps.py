@@ -8,8 +8,8 @@ import torch
 from entropilot.errors import ConfigurationError
 from entropilot.models.decoding import TransformerDecoder
 from entropilot.models.transformer import SmallTransformer, TransformerConfig
-from entropilot.policy.offline_training import ValueNetwork
 from entropilot.policy.search_steps import network_value, step_sampler
+from entropilot.policy.value_network import ValueNetwork
 from entropilot.policy.value_search import value_beam_search
 
 STEP, END = 7, 8

@@ -95,7 +95,7 @@ def network_value(value: nn.Module, rows_per_batch: int = 1024) -> Value:
 
     Examples:
         >>> from entropilot.models.transformer import SmallTransformer, TransformerConfig
-        >>> from entropilot.policy.offline_training import ValueNetwork
+        >>> from entropilot.policy.value_network import ValueNetwork
         >>> network = ValueNetwork(SmallTransformer.seeded(TransformerConfig(9), 0), 0.5)
         >>> network_value(network)([(1, 2), (3,)])
         [0.5, 0.5]
