@@ -25,6 +25,7 @@ FLOORS = (
     "diagnosis",
     "models",
     "policy",
+    "physics",
     "studies",
     "report",
     "experiments",
