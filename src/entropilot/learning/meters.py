@@ -165,6 +165,7 @@ def feature_rows(
         InputError: labels do not fit the output.
 
     Examples:
+        >>> import torch
         >>> feature_rows(torch.zeros(4, 3, 5, 5))[0].shape
         torch.Size([4, 75])
         >>> labels = torch.tensor([[0, 1, -100], [1, 0, 0]])
