@@ -64,6 +64,7 @@ class SamplingSection(_Section):
 class TrainSection(_Section):
     """How it is trained; 0 steps are a pure diagnosis. See ``TrainSettings``."""
 
+    engine: Literal["local", "trl", "verl"] = "local"
     steps: int = Field(default=80, ge=0)
     n_prompts: int = Field(default=32, ge=1)
     n_answers: int = Field(default=8, ge=2)
@@ -85,7 +86,7 @@ class TrainSection(_Section):
 
     def settings(self, seed: int) -> TrainSettings:
         """What the trainer takes, for one seed."""
-        values = self.model_dump(exclude={"workers"})
+        values = self.model_dump(exclude={"workers", "engine"})
         return TrainSettings(**values, seed=seed)
 
 

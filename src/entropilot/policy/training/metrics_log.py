@@ -83,10 +83,11 @@ def canonical_name(name: str) -> str:
     """Our name of a quantity that another trainer logs, or the name itself.
 
     Examples:
-        >>> canonical_name("actor/entropy_loss")
-        'entropy'
+        >>> canonical_name("actor/entropy_loss"), canonical_name("actor/surrogate/clip_fraction")
+        ('entropy', 'surrogate/clip_fraction')
     """
-    return ALIASES.get(name, name)
+    plain = name.removeprefix("actor/").removeprefix("train/")  # of our own names in hosts' logs
+    return ALIASES.get(name, plain if plain in MEANINGS else name)
 
 
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
