@@ -58,6 +58,7 @@ def run_arms(
     todo = list(reversed(arms))
     failed: dict[str, str] = {}
     at_work: list[_Worker] = []
+    leaving: list[_Worker] = []
     try:
         while todo or at_work:
             while todo and len(at_work) < config.train.workers:
@@ -70,12 +71,14 @@ def run_arms(
                     _give(worker, todo.pop())
                 else:
                     at_work.remove(worker)
-                    worker.close()
+                    leaving.append(worker)
+                    worker.pipe.close()  # it ends by itself, while the others are listened to
     finally:
         for worker in at_work:
             worker.process.terminate()
-        for worker in at_work:
-            worker.close()
+            worker.pipe.close()
+        for worker in (*at_work, *leaving):
+            worker.process.join(timeout=10)
     return failed
 
 
@@ -87,11 +90,6 @@ class _Worker:
     pipe: Connection
     arm: ArmPlan
     is_over: bool = field(default=False)  # the arm has ended, well or not
-
-    def close(self) -> None:
-        """Let go of the process; without a pipe it ends by itself."""
-        self.pipe.close()
-        self.process.join(timeout=10)
 
 
 def _hired(context: Any, text: str, arm: ArmPlan) -> _Worker:
@@ -158,9 +156,23 @@ def _in_this_process(
             try:
                 with _warnings_to(functools.partial(warned, arm)):
                     run_arm(config, arm, functools.partial(heard, arm))
-            except EntropilotError as error:
-                failed[arm.name] = str(error)
+            except Exception as error:
+                failed[arm.name] = _reason(error)
     return failed
+
+
+def _reason(error: Exception) -> str:
+    """Why an arm failed; an error that nobody foresaw bears its kind.
+
+    Examples:
+        >>> _reason(ValueError("odd"))
+        'ValueError: odd'
+    """
+    if isinstance(error, EntropilotError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _work(text: str, pipe: Connection) -> None:
@@ -180,10 +192,8 @@ def _work(text: str, pipe: Connection) -> None:
                 tell("ended")
             except BrokenPipeError:
                 return  # nobody is left to hear
-            except EntropilotError as error:
-                tell("failed", str(error))
             except Exception as error:
-                tell("failed", f"{type(error).__name__}: {error}")
+                tell("failed", _reason(error))
 
 
 def _end_with_parent() -> None:

@@ -78,6 +78,14 @@ def findings(
 def troubles(recipe: RecipeNumbers) -> list[str]:
     """What went wrong with a recipe, each with its evidence and what to do."""
     said = []
+    if recipe.unverified:
+        share = percent(recipe.unverified / recipe.n_answers) if recipe.n_answers else "some"
+        said.append(
+            f"The verifier gave no verdict on {count(recipe.unverified)} answers of "
+            f"{recipe.label}, {share} of them: it raised, took too long or died, and each counted "
+            "as wrong. What it taught is in part the verifier's doing; mend it, or raise "
+            "task.time_limit."
+        )
     for seed, step, why in recipe.stopped:
         reason = why.rstrip(".")
         said.append(f"{recipe.label}, seed {seed}, stopped after step {step}: {reason}.")
