@@ -180,8 +180,8 @@ def run_training(
         failed = run_arms(config, left, listen, warned_by)
     comparison = collect(config, failed)
     if not comparison.arms:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise InputError(f"no arm came to its end: {reasons or 'all were stopped'}. {RESUME}")
+        reasons = [f"  {name}: {reason}" for name, reason in comparison.unfinished.items()]
+        raise InputError("\n".join(["no arm came to its end:", *(reasons or ["  all stopped"])]))
     files = [*_write_tables(config, comparison), write_traces(config, folder)]
     if render is not None:
         files += render(config, comparison, folder)
@@ -208,6 +208,8 @@ def collect(config: ExperimentConfig, failed: Mapping[str, str] | None = None) -
 
 
 def _with_mend(reason: str) -> str:
+    if "run again" in reason:
+        return reason
     end = "" if reason.endswith((".", "!", "?")) else "."
     return f"{reason}{end} {RESUME}"
 

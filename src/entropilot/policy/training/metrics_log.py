@@ -100,12 +100,22 @@ def canonical_name(name: str) -> str:
 
 
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one row, whole and on disk before this returns; nan and infinities become null."""
+    """Append one row, whole and on disk before this returns; nan and infinities become null.
+
+    Raises:
+        InputError: it can't be written, for example because the disk is full.
+    """
     line = json.dumps({k: _plain(v) for k, v in row.items()}, allow_nan=False) + "\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(
+            f"{path} can't be written: {error.strerror}. Free some space and run again; the run "
+            "goes on from the last checkpoint"
+        ) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
