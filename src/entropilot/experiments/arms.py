@@ -17,6 +17,7 @@ from entropilot.files import write_atomically
 from entropilot.policy.objective import NonFiniteError, Objective
 from entropilot.policy.recipe_table import find_recipe
 from entropilot.policy.training.evaluation import EvaluatedAnswers, Evaluation, evaluate, plain
+from entropilot.policy.training.memory_limits import naming_the_knob
 from entropilot.policy.training.metrics_log import METRICS_NAME, read_metrics
 from entropilot.policy.training.results import Arm
 from entropilot.policy.training.settings import TrainSettings
@@ -70,13 +71,19 @@ def run_arm(config: ExperimentConfig, plan: ArmPlan, tell: Tell) -> None:
     Raises:
         InputError: the folder can't be written.
         ModelError: the model can't be had.
+        ConfigurationError: out of memory; names the knobs.
     """
     folder = plan.folder(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
     if plan.is_done(config.folder):
         return
-    subject = load_subject(config)
     settings = config.train.settings(plan.seed)
+    with naming_the_knob(settings):
+        _run(config, plan, settings, tell)
+
+
+def _run(config: ExperimentConfig, plan: ArmPlan, settings: TrainSettings, tell: Tell) -> None:
+    folder, subject = plan.folder(config.folder), load_subject(config)
     if "start" not in _evaluations(folder):
         _keep(folder, "start", evaluate(subject.policy, subject.task, settings), subject)
     recipe = find_recipe(plan.section.name)
