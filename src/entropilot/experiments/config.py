@@ -90,16 +90,18 @@ class TrainSection(_Section):
 
 
 class ControlSection(_Section):
-    """A controller that turns one knob of a recipe; see ``KnobControl``."""
+    """A controller that turns one knob of a recipe, or the temperature; see ``KnobControl``."""
 
     knob: str = Field(min_length=1)
     set_point: float
-    quantity: str = Field(default="entropy", min_length=1)
-    gain: float
-    integral_gain: float
     low: float
     high: float
-    scale: Literal["linear", "log"] = "linear"
+    quantity: str = Field(default="entropy", min_length=1)
+    gain: float | None = None
+    integral_gain: float | None = None
+    smoothing: float = Field(default=0.5, ge=0, lt=1)
+    largest_move: float = Field(default=0.5, gt=0)
+    scale: Literal["linear", "log"] = "log"
     relative: bool = True
     start: float | None = None
     slope: bool = False
@@ -176,15 +178,7 @@ class ExperimentConfig(_Section):
             RecipeSection(
                 name="entropy-bonus",
                 label="bonus held at 0.7",
-                control=ControlSection(
-                    knob="coef",
-                    set_point=0.7,
-                    gain=4.0,
-                    integral_gain=0.2,
-                    low=0.001,
-                    high=0.2,
-                    scale="log",
-                ),
+                control=ControlSection(knob="coef", set_point=0.7, low=0.001, high=0.1),
             ),
         ),
         min_length=1,
@@ -280,15 +274,19 @@ def parse_config(
         raise ConfigurationError(f"{name} is not valid:\n{problems}") from error
     try:
         if config.train.steps:
-            check_recipes(config.recipes)
+            check_recipes(config.recipes, config.train.temperature)
             config.train.settings(config.run.seed)
     except ConfigurationError as error:
         raise ConfigurationError(f"{name} is not valid: {error}") from error
     return config
 
 
-def check_recipes(recipes: Sequence[RecipeSection]) -> None:
+def check_recipes(recipes: Sequence[RecipeSection], temperature: float = 1.0) -> None:
     """Every recipe is known, its knobs are in range, and no two have one label.
+
+    Args:
+        recipes: of the experiment.
+        temperature: of sampling, where a control of it begins.
 
     Raises:
         ConfigurationError: all that is wrong, a line each.
@@ -301,7 +299,7 @@ def check_recipes(recipes: Sequence[RecipeSection]) -> None:
             recipe = find_recipe(section.name)
             recipe.objective(section.knobs)
             if section.control is not None:
-                control_of(section)
+                control_of(section, temperature)
         except ConfigurationError as error:
             problems.append(str(error))
     titles = [section.title for section in recipes]
@@ -313,26 +311,51 @@ def check_recipes(recipes: Sequence[RecipeSection]) -> None:
         raise ConfigurationError("\n  ".join(problems))
 
 
-def control_of(section: RecipeSection) -> Controlled:
+def control_of(section: RecipeSection, temperature: float = 1.0) -> Controlled:
     """The controller of a recipe, ready for a run.
+
+    Of the two gains, the one that is not given follows from the other as in ``GAINS``: of the level
+    for the temperature, of the drift for all other knobs.
+
+    Args:
+        section: of the recipe.
+        temperature: of sampling; a control of the temperature begins there.
 
     Raises:
         ConfigurationError: the recipe has no such knob, or refuses a limit of it.
     """
     from entropilot.policy.recipe_table import find_recipe
-    from entropilot.policy.training.knob_control import KnobControl, controlled
+    from entropilot.policy.training.knob_control import (
+        GAINS,
+        TEMPERATURE,
+        KnobControl,
+        controlled,
+    )
 
     if section.control is None:
         raise ConfigurationError(f"the recipe {section.title} has no control")
     recipe, settings = find_recipe(section.name), section.control
-    known = [knob.name for knob in recipe.knobs]
+    known = [*(knob.name for knob in recipe.knobs), TEMPERATURE]
     if settings.knob not in known:
         raise ConfigurationError(
             f"recipe {section.name}: {unknown_name('knob to control', settings.knob, known)}"
         )
+    is_temperature = settings.knob == TEMPERATURE
+    usual = GAINS["level" if is_temperature else "drift"]
+    gain, integral_gain = settings.gain, settings.integral_gain
+    if gain is None:
+        share = 1.0 if integral_gain is None else integral_gain / usual.integral_gain
+        gain = usual.gain * share
+    if integral_gain is None:
+        integral_gain = usual.integral_gain * gain / usual.gain
+    values = settings.model_dump() | {"gain": gain, "integral_gain": integral_gain}
+    if is_temperature:
+        values["start"] = temperature if settings.start is None else settings.start
+        held = recipe.objective(section.knobs)
+        return controlled(lambda _value: held, KnobControl(**values))
     return controlled(
         lambda value: recipe.objective(section.knobs | {settings.knob: value}),
-        KnobControl(**settings.model_dump()),
+        KnobControl(**values),
     )
 
 
