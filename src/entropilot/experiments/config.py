@@ -175,6 +175,7 @@ class ExperimentConfig(_Section):
             RecipeSection(name="clip-higher"),
             RecipeSection.model_validate({"name": "kl-cov", "ratio": 0.2}),
             RecipeSection.model_validate({"name": "siren", "coef": 1.0}),
+            RecipeSection.model_validate({"name": "entropy-bonus", "coef": 0.01}),
             RecipeSection(
                 name="entropy-bonus",
                 label="bonus held at 0.7",
