@@ -140,7 +140,7 @@ def change_picture(found: Changes, kind: str) -> Markup:
         equal = plot.points([(low, low), (high, high)])
         parts.append(_line(equal, "cut"))
         right, top = equal[1]
-        parts.append(text("equal", right - 4, top + 10, "note halo", "end"))
+        parts.append(text("equal", right - 9, top + 7, "note halo", "end"))
     kept = np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().astype(int)
     places = plot.points(zip(x[kept].tolist(), y[kept].tolist(), strict=True))
     dots = "".join(f"M{number(a)} {number(b)}h0" for a, b in places)
