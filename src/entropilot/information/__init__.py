@@ -164,6 +164,12 @@ from entropilot.information.ranking import (
     roc_curve,
     spearman,
 )
+from entropilot.information.sampler_match import (
+    ListedKind,
+    SamplerMatch,
+    listed_kind,
+    sampler_match,
+)
 from entropilot.information.samples import (
     SampleCounts,
     compare_settings,
@@ -252,11 +258,13 @@ __all__ = [
     "InstancePrediction",
     "KTCode",
     "LearnableStructure",
+    "ListedKind",
     "MantelHaenszel",
     "PassCurve",
     "PassUntilResult",
     "RocCurve",
     "SampleCounts",
+    "SamplerMatch",
     "ScalingEpiplexity",
     "ScalingFit",
     "ScalingLaw",
@@ -326,6 +334,7 @@ __all__ = [
     "kt_epiplexity",
     "law_from_compute_fit",
     "learnable_structure",
+    "listed_kind",
     "log_minus_log",
     "majority_at_k",
     "mantel_haenszel",
@@ -353,6 +362,7 @@ __all__ = [
     "read_stream",
     "requential_epiplexity",
     "roc_curve",
+    "sampler_match",
     "scaling_law_epiplexity",
     "sequence_bounds",
     "sequence_measures",

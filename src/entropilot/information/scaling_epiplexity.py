@@ -170,8 +170,8 @@ def _best_tokens(alpha: float, beta: float, N0: float, T0: float, D: float, C: f
 
     def gap(log_t: float) -> float:
         t = math.exp(log_t)
-        gain = beta * T0**beta * (D - t) * t ** (-beta - 1)
-        price = 3 * alpha * D * (2 * N0) ** alpha * C**-alpha * (3 * t + D) ** (alpha - 1)
+        gain: float = beta * T0**beta * (D - t) * t ** (-beta - 1)
+        price: float = 3 * alpha * D * (2 * N0) ** alpha * C**-alpha * (3 * t + D) ** (alpha - 1)
         return gain - price
 
     ends = 0.0, math.log(D) + math.log1p(-1e-15)

@@ -79,35 +79,46 @@ class KnobControl:
     slope: bool = False
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise ConfigurationError(unknown_name("scale", self.scale, SCALES))
+        if problems := self._problems():
+            raise ConfigurationError("\n".join(problems))
+
+    def _problems(self) -> list[str]:
+        """All that is wrong, a sentence each."""
         numbers = ("set_point", "gain", "integral_gain", "low", "high")
-        for name in numbers:
-            if not math.isfinite(getattr(self, name)):
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; expected a number")
+        found = [
+            f"{name} is {getattr(self, name)}; expected a number"
+            for name in numbers
+            if not math.isfinite(getattr(self, name))
+        ]
+        if self.scale not in SCALES:
+            found.append(unknown_name("scale", self.scale, SCALES))
+        if found:
+            return found
         if not self.low < self.high:
-            raise ConfigurationError(
+            found.append(
                 f"the limits of {self.knob} are low={self.low} and high={self.high}; low must be "
                 "below high"
             )
         if self.scale == "log" and not self.low > 0:
-            raise ConfigurationError(
+            found.append(
                 f"low is {self.low}; on the scale 'log' it must be above 0. Use 'linear', or a "
                 "small low such as 1e-4"
             )
         if self.gain == 0 and self.integral_gain == 0:
-            raise ConfigurationError(
+            found.append(
                 f"both gains of {self.knob} are 0, so it would never move; give one of them"
             )
         if self.gain * self.integral_gain < 0:
-            raise ConfigurationError(
+            found.append(
                 f"gain is {self.gain} and integral_gain {self.integral_gain}; they must have one "
                 "sign, negative where raising the knob lowers the quantity"
             )
-        if self.start is not None and not self.low <= self.start <= self.high:
-            raise ConfigurationError(
+        outside = self.start is not None and not self.low <= self.start <= self.high
+        if outside and self.low < self.high:
+            found.append(
                 f"start is {self.start}; it must lie between low={self.low} and high={self.high}"
             )
+        return found
 
     @property
     def first_value(self) -> float:
