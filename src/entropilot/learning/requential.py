@@ -236,7 +236,7 @@ class RequentialEstimator:
         if not torch.isfinite(loss):
             who = ("teacher", "student")[which]
             raise ModelError(
-                f"the {who}'s loss is {float(loss)} at its update {done + 1}; lower the learning "
+                f"the {who}'s loss is {float(loss.detach())} at its update {done + 1}; lower the learning "
                 "rate or look at the batch"
             )
         optimizer = self._optimizers[which]
