@@ -25,6 +25,7 @@ FLOORS = (
     "diagnosis",
     "models",
     "policy",
+    "learning",
     "studies",
     "report",
     "experiments",
