@@ -184,7 +184,8 @@ def logit_slopes(
     Raises:
         ConfigurationError: unknown method.
         InputError: a tangent has no parameter.
-        ModelError: an operation of the model has no forward-mode derivative; take "fd".
+        ModelError: an operation of the model lacks the derivative that the method needs; take
+            "fd".
 
     Examples:
         >>> layer = nn.Linear(2, 2, bias=False)
@@ -244,10 +245,16 @@ def _double_backward(
     def flat(*values: Tensor) -> Tensor:
         return compute(dict(zip(names, values, strict=True)))
 
-    with torch.enable_grad():
-        found: tuple[Tensor, Tensor] = torch.autograd.functional.jvp(  # type: ignore[no-untyped-call]
-            flat, tuple(moving.values()), tuple(along[n] for n in names)
-        )
+    try:
+        with torch.enable_grad():
+            found: tuple[Tensor, Tensor] = torch.autograd.functional.jvp(  # type: ignore[no-untyped-call]
+                flat, tuple(moving.values()), tuple(along[n] for n in names)
+            )
+    except NotImplementedError as error:
+        raise ModelError(
+            f"an operation of the model has no second derivative ({str(error)[:200]}); pass "
+            "method='fd', which needs none"
+        ) from error
     return found
 
 
