@@ -109,9 +109,7 @@ def states_in_buckets(
         ids = [[*prompts[r], *answers[r][: n[r] - 1]] for r in rows.tolist()]
         padded = right_padded(ids, tokens.device)
         first = np.arange(len(rows)) * padded.shape[1] + before[rows] - 1
-        found.add(
-            run(padded).flatten(0, 1), runs_of(first, n[rows]), runs_of(found.first[rows], n[rows])
-        )
+        found.add(run(padded).flatten(0, 1), runs(first, n[rows]), runs(found.first[rows], n[rows]))
     return found.ordered()
 
 
@@ -151,6 +149,19 @@ def states_that_count(states: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
     return states if bool(counts.all()) else states[counts]
 
 
+def different_prompts(prompts: Sequence[Ids]) -> tuple[list[Ids], NDArray[np.int64]]:
+    """The different prompts, in the order of their first use, and which of them each answer has.
+
+    Examples:
+        >>> different, owner = different_prompts([[1, 2], [3], [1, 2]])
+        >>> different, owner.tolist()
+        ([(1, 2), (3,)], [0, 1, 0])
+    """
+    numbers: dict[tuple[int, ...], int] = {}
+    owner = [numbers.setdefault(tuple(prompt), len(numbers)) for prompt in prompts]
+    return list(numbers), np.asarray(owner, np.int64)
+
+
 def prompt_plan(prompts: Sequence[Ids]) -> PromptPlan:
     """What the prompts of answers have in common.
 
@@ -159,13 +170,11 @@ def prompt_plan(prompts: Sequence[Ids]) -> PromptPlan:
         >>> plan.prompts, plan.owner.tolist()
         ([(1, 2), (3,)], [0, 1, 0])
     """
-    numbers: dict[tuple[int, ...], int] = {}
-    owner = [numbers.setdefault(tuple(prompt), len(numbers)) for prompt in prompts]
-    different: list[Ids] = list(numbers)
+    different, owner = different_prompts(prompts)
     common = common_prefix(different) if len(different) > 1 else []
     if len(common) < SHARED_TOKENS:
         common = []
-    return PromptPlan(different, np.asarray(owner, np.int64), common)
+    return PromptPlan(different, owner, common)
 
 
 def pays_to_share(plan: PromptPlan, n: NDArray[np.int64]) -> bool:
@@ -218,11 +227,11 @@ class _Collected:
         return torch.cat(self.states).index_select(0, order)
 
 
-def runs_of(first: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.int64]:
+def runs(first: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers first[i], first[i] + 1, ..., n[i] of them, one run after another.
 
     Examples:
-        >>> runs_of(np.array([5, 0]), np.array([2, 3])).tolist()
+        >>> runs(np.array([5, 0]), np.array([2, 3])).tolist()
         [5, 6, 0, 1, 2]
     """
     start = np.cumsum(n) - n
@@ -255,8 +264,8 @@ def _shared(body: Any, plan: PromptPlan, tokens: Tensor, n: NDArray[np.int64]) -
             first = np.arange(len(some)) * states.shape[1]
             found.add(
                 states.flatten(0, 1),
-                runs_of(first, n[some] - 1),
-                runs_of(found.first[some] + 1, n[some] - 1),
+                runs(first, n[some] - 1),
+                runs(found.first[some] + 1, n[some] - 1),
             )
     return found.ordered()
 

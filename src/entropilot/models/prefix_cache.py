@@ -169,8 +169,9 @@ class RememberingDecoder(TransformerDecoder):
         self.model.check_length(max(map(len, prompts)) + max_tokens)
         last = self.cache.read(prompts)
         # copies: the decoder writes into its own, and lets rows leave
-        self.keys = [x.transpose(-1, -2).clone() for x in self.cache.keys]
+        self.keys = [x.clone() for x in self.cache.keys]
         self.values = [x.clone() for x in self.cache.values]
+        self.has_room = False
         self.n_filled = self.values[0].shape[2]
         self.n_slots = self.n_filled + max_tokens
         self.padding = self.n_filled - self.cache.lengths

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from entropilot.models.causal_states import PER_PASS, PromptPlan, right_padded, runs_of
+from entropilot.models.causal_states import PER_PASS, PromptPlan, right_padded, runs
 from entropilot.models.length_buckets import length_buckets
 from entropilot.models.transformer import Attend, SmallTransformer
 
@@ -143,6 +143,6 @@ def _places(
         width = group.tokens.shape[1]
         begin = start + width * np.arange(len(group.rows))
         later = n[group.rows] - 1
-        place[runs_of(first[group.rows] + 1, later)] = runs_of(begin, later)
+        place[runs(first[group.rows] + 1, later)] = runs(begin, later)
         start += group.tokens.numel()
     return place
