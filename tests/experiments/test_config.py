@@ -14,6 +14,8 @@ from entropilot.experiments import (
     parse_config,
 )
 from entropilot.experiments.config import control_of
+from entropilot.experiments.subjects import TOKEN_TASKS
+from entropilot.experiments.task_names import TOKEN_TASK_NAMES
 from entropilot.policy.training.knob_control import GAINS, KnobControl
 
 
@@ -59,6 +61,64 @@ def test_all_wrong_fields_are_named_at_once() -> None:
         parse_config("[sampling]\ntop_p = 2.0\nmax_tokens = 0\n")
     assert "sampling.top_p" in str(caught.value)
     assert "sampling.max_tokens" in str(caught.value)
+
+
+EVERYTHING_WRONG = """
+[run]
+n_seed = 3
+[train]
+step = 3
+learning_rate = inf
+[task]
+name = "adition"
+verifier = "numbr"
+template = "no place"
+[[recipes]]
+name = "siren"
+coef = -1
+coeff = 2
+control = { knob = "coeff", set_point = 0.7, gain = 4.0, integral_gain = 0.2, low = 0.0, high = 1.0, relativ = true }
+[[recipes]]
+name = "entropy-bonus"
+control = { knob = "coef", quantity = "entropie", set_point = 0.7, gain = 4.0, integral_gain = -0.2, low = 3.0, high = 0.2 }
+[[recipes]]
+name = "klcov"
+label = "§"
+[[recipes]]
+name = "clip-cov"
+ratio = "x"
+"""  # noqa: E501 - an inline table of TOML is one line
+
+
+def test_all_that_is_wrong_in_tables_of_tables_is_named_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_config(EVERYTHING_WRONG, name="mine.toml")
+    said = str(caught.value).split("\n")
+    assert said[0] == "mine.toml is not valid:"
+    for expected in (
+        "run.n_seed: unknown key; did you mean 'n_seeds'",
+        "train.step: unknown key; did you mean 'steps'",
+        "train.learning_rate: it is inf",
+        "task.name: unknown task 'adition'; did you mean 'addition'",
+        "task.verifier: unknown verifier 'numbr'; did you mean 'number'",
+        "task.template: 'no place' has no {prompt} in it",
+        "recipes.0.control.relativ: unknown key; did you mean 'relative'",
+        "recipes.0: recipe siren: coef is -1; expected 0 to",
+        "recipes.0: recipe siren: unknown knob 'coeff'; did you mean 'coef'",
+        "recipes.0: recipe siren: unknown knob to control 'coeff'; did you mean 'coef'",
+        "recipes.1: recipe entropy-bonus: the limits of coef are low=3.0 and high=0.2",
+        "recipes.1: recipe entropy-bonus: gain is 4.0 and integral_gain -0.2",
+        "recipes.1: unknown quantity to hold 'entropie'; did you mean 'entropy'",
+        "recipes.2.label: it is '§'",
+        "recipes.2: unknown recipe 'klcov'; did you mean 'kl-cov'",
+        "recipes.3: recipe clip-cov: ratio is 'x'; expected",
+    ):
+        assert sum(expected in line for line in said) == 1, expected
+    assert len(said) == 17  # nothing is said twice
+
+
+def test_names_of_tasks_are_those_there_are() -> None:
+    assert set(TOKEN_TASK_NAMES) == set(TOKEN_TASKS)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from entropilot.errors import ConfigurationError, unknown_name
+from entropilot.errors import ConfigurationError
 from entropilot.experiments.config import ExperimentConfig
+from entropilot.experiments.task_names import is_text_task
 from entropilot.models.reasoner_model import load_reasoner
 from entropilot.policy.models import PolicyModel, SmallPolicy
 from entropilot.policy.recipe_table import find_recipe
@@ -22,7 +23,6 @@ from entropilot.policy.training.warm_up import WarmUp, cached_start
 TOKEN_TASKS: Final[dict[str, TokenTask]] = {
     task.name: task for task in (Addition(), Countdown(), DigitSums(), ModularPaths())
 }
-TEXT_TASKS: Final = ("word-problems",)
 WARM_UP_STEPS: Final = 480  # of a reasoner for another task than addition
 
 
@@ -32,22 +32,6 @@ class Subject(NamedTuple):
     policy: PolicyModel
     task: BoundTask
     token_task: TokenTask | None  # None for a text task
-
-
-def is_text_task(name: str) -> bool:
-    """Whether a task is for language models.
-
-    Raises:
-        ConfigurationError: no task has the name.
-    """
-    if name in TEXT_TASKS or name.endswith(".jsonl"):
-        return True
-    if name in TOKEN_TASKS:
-        return False
-    known = [*TOKEN_TASKS, *TEXT_TASKS]
-    raise ConfigurationError(
-        f"task.name: {unknown_name('task', name, known)} A file of problems ends in .jsonl"
-    )
 
 
 def check_subject(config: ExperimentConfig) -> None:

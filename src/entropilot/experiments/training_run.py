@@ -69,7 +69,7 @@ def plan_training(config: ExperimentConfig) -> TrainingPlan:
             go together.
 
     Examples:
-        >>> from entropilot.experiments.config import load_config
+        >>> from entropilot.experiments.config_file import load_config
         >>> plan_training(load_config(overrides={"run.folder": "/nowhere"})).n_arms
         12
     """

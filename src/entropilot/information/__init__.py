@@ -125,6 +125,12 @@ from entropilot.information.ranking import (
     roc_curve,
     spearman,
 )
+from entropilot.information.sampler_match import (
+    ListedKind,
+    SamplerMatch,
+    listed_kind,
+    sampler_match,
+)
 from entropilot.information.samples import (
     SampleCounts,
     compare_settings,
@@ -200,11 +206,13 @@ __all__ = [
     "HeadStatistics",
     "InstanceFit",
     "InstancePrediction",
+    "ListedKind",
     "MantelHaenszel",
     "PassCurve",
     "PassUntilResult",
     "RocCurve",
     "SampleCounts",
+    "SamplerMatch",
     "ScalingFit",
     "SequenceBounds",
     "SequenceMeasures",
@@ -259,6 +267,7 @@ __all__ = [
     "jsd_topk",
     "kl_divergence",
     "kl_estimate",
+    "listed_kind",
     "log_minus_log",
     "majority_at_k",
     "mantel_haenszel",
@@ -281,6 +290,7 @@ __all__ = [
     "perplexity_by_category",
     "pu_from_counts",
     "roc_curve",
+    "sampler_match",
     "sequence_bounds",
     "sequence_measures",
     "sequence_signal",

@@ -185,8 +185,16 @@ def _costs(recipes: list[RecipeNumbers]) -> str:
             own_sentence(r.objective),
             count(r.n_tokens),
             f"{r.seconds:.0f}",
+            *(
+                f"{percent(share)} of groups, {count(spent)} tokens"
+                for share, spent in (
+                    (r.all_wrong, r.tokens_all_wrong),
+                    (r.all_right, r.tokens_all_right),
+                )
+            ),
             percent(r.dead_share),
         )
         for r in recipes
     ]
-    return table(("recipe", "objective", "tokens", "seconds", "taught nothing"), "llrrr", rows)
+    head = ("recipe", "objective", "tokens", "seconds", "all wrong", "all right", "taught nothing")
+    return table(head, "llrrrrr", rows)

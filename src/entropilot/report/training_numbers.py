@@ -80,6 +80,7 @@ class RecipeNumbers:
         support: kept, lost and found; None where no seed came to its end.
         dead: longest stretch of steps that taught nothing, a seed each that had one.
         all_wrong, all_right: share of such groups, mean over steps; nan where not logged.
+        tokens_all_wrong, tokens_all_right: answer tokens spent on them; 0 where not logged.
         dead_tokens: spent on groups that teach nothing.
         n_tokens, seconds, rollout_seconds: of all steps.
         stopped: (seed, last step, why) of arms that ended early.
@@ -102,6 +103,8 @@ class RecipeNumbers:
     dead: tuple[DeadStretch, ...]
     all_wrong: float
     all_right: float
+    tokens_all_wrong: int
+    tokens_all_right: int
     dead_tokens: float
     n_tokens: int
     seconds: float
@@ -207,6 +210,8 @@ def _numbers(arms: Sequence[Arm], baseline: Sequence[Arm]) -> RecipeNumbers:
         dead=tuple(stretch for stretch in stretches if stretch is not None),
         all_wrong=_mean(arms, "frac_all_wrong_groups"),
         all_right=_mean(arms, "frac_all_right_groups"),
+        tokens_all_wrong=round(_total(arms, "tokens_all_wrong")),
+        tokens_all_right=round(_total(arms, "tokens_all_right")),
         dead_tokens=float(
             sum(r.get("n_tokens", 0) * (r.get("dead_tokens") or 0) for a in arms for r in a.rows)
         ),

@@ -103,6 +103,7 @@ def test_rows_hold_what_they_promise(tmp_path: Path) -> None:
     rows = train(trainee(), tmp_path).rows
     assert [row["step"] for row in rows] == list(range(SMALL.steps + 1))
     wanted = {"reward", "entropy", "length", "covariance", "logprob_gap", "dead_tokens", "loss"}
+    wanted |= {"temperature", "logprob_gap/missing_mass", "tokens_all_wrong", "tokens_all_right"}
     assert all(wanted <= set(row) for row in rows[1:])
     evaluated = [row["step"] for row in rows if "eval/pass@1" in row]
     assert evaluated == [0, 3, 6, 7]
@@ -189,12 +190,13 @@ def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         train(trainee(), tmp_path, identity={"recipe": "siren", "seed": 0})
 
 
-def test_groups_that_teach_nothing_are_counted() -> None:
-    bound = task()  # an untrained policy gets everything wrong
+@pytest.mark.parametrize("right", [False, True])
+def test_groups_that_teach_nothing_are_counted_with_the_tokens_they_cost(right: bool) -> None:
+    bound = task()
 
     def grade(problems: Any, tokens: torch.Tensor, mask: torch.Tensor) -> Any:
         found = bound.grade(problems, tokens, mask)
-        return found._replace(reward=found.reward * 0, correct=found.correct & False)
+        return found._replace(reward=found.reward * 0 + right, correct=found.correct.fill_(right))
 
     import dataclasses
 
@@ -202,7 +204,10 @@ def test_groups_that_teach_nothing_are_counted() -> None:
     rows = train(
         Trainee(policy(), hopeless, lambda _step: Objective(), TrainSettings(steps=1, n_prompts=2))
     ).rows
-    assert rows[1]["frac_all_wrong_groups"] == 1.0
+    assert rows[1]["frac_all_wrong_groups"] == float(not right)
+    assert rows[1]["frac_all_right_groups"] == float(right)
+    assert rows[1]["tokens_all_wrong"] == (0 if right else rows[1]["n_tokens"])
+    assert rows[1]["tokens_all_right"] == (rows[1]["n_tokens"] if right else 0)
     assert rows[1]["dead_tokens"] == 1.0
     assert rows[1]["grad_norm"] == 0.0
 

@@ -93,6 +93,8 @@ def arm(
             "frac_all_right_groups": dead[1],
             "frac_zero_std_groups": min(1.0, sum(dead)),
             "dead_tokens": min(1.0, sum(dead)),
+            "tokens_all_wrong": round(4600 * dead[0]),
+            "tokens_all_right": round(4600 * dead[1]),
             "surrogate/clip_fraction": abs(noise.normal(0.01, 0.004)),
             "covariance": 0.02 * (1 - 0.8 * share) + noise.normal(0, 0.001),
             "predicted_entropy_change": 12 * slope + noise.normal(0, 0.02),

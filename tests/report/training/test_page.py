@@ -335,3 +335,14 @@ def test_nice_ends_hold_the_values(low: float, span: float) -> None:
     assert a <= low + slack
     assert b >= low + span - slack
     assert b > a
+
+
+def test_groups_all_wrong_and_all_right_stand_with_the_tokens_they_cost(
+    comparison: Comparison, page: str
+) -> None:
+    arms = comparison.of(comparison.labels[0])
+    for name in ("tokens_all_wrong", "tokens_all_right"):
+        spent = sum(row.get(name, 0) for arm in arms for row in arm.rows)
+        assert f"{spent:,} tokens" in page
+        assert f"{spent:,} tokens" in training_markdown(comparison)
+    assert "groups all wrong" in page

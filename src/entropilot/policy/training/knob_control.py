@@ -118,47 +118,61 @@ class KnobControl:
     slope: bool = False
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise ConfigurationError(unknown_name("scale", self.scale, SCALES))
-        numbers = ("set_point", "gain", "integral_gain", "low", "high")
-        for name in (*numbers, "smoothing", "largest_move"):
-            if not math.isfinite(getattr(self, name)):
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; expected a number")
-        self._check_range()
-        if self.gain == 0 and self.integral_gain == 0:
-            raise ConfigurationError(
-                f"both gains of {self.knob} are 0, so it would never move; give one of them"
-            )
-        if self.gain * self.integral_gain < 0:
-            raise ConfigurationError(
-                f"gain is {self.gain} and integral_gain {self.integral_gain}; they must have one "
-                "sign, negative where raising the knob lowers the quantity"
-            )
-        if not 0 <= self.smoothing < 1:
-            raise ConfigurationError(f"smoothing is {self.smoothing}; it must be in [0, 1)")
-        if not self.largest_move > 0:
-            raise ConfigurationError(f"largest_move is {self.largest_move}; it must be above 0")
-        if self.set_point == 0 and not self.slope:
-            raise ConfigurationError(
-                f"set_point of {self.quantity} is 0, and errors are shares of the set point; give "
-                "another one, or slope = true to hold the quantity still"
-            )
+        if problems := self._problems():
+            raise ConfigurationError("\n".join(problems))
 
-    def _check_range(self) -> None:
+    def _problems(self) -> list[str]:
+        """All that is wrong, a sentence each."""
+        numbers = ("set_point", "gain", "integral_gain", "low", "high")
+        found = [
+            f"{name} is {getattr(self, name)}; expected a number"
+            for name in (*numbers, "smoothing", "largest_move")
+            if not math.isfinite(getattr(self, name))
+        ]
+        if self.scale not in SCALES:
+            found.append(unknown_name("scale", self.scale, SCALES))
+        return found or [*self._range_problems(), *self._rule_problems()]
+
+    def _range_problems(self) -> list[str]:
+        found = []
         if not self.low < self.high:
-            raise ConfigurationError(
+            found.append(
                 f"the limits of {self.knob} are low={self.low} and high={self.high}; low must be "
                 "below high"
             )
         if self.scale == "log" and not self.low > 0:
-            raise ConfigurationError(
+            found.append(
                 f"low is {self.low}; on the scale 'log' it must be above 0. Use 'linear', or a "
                 "small low such as 1e-4"
             )
-        if self.start is not None and not self.low <= self.start <= self.high:
-            raise ConfigurationError(
+        outside = self.start is not None and not self.low <= self.start <= self.high
+        if outside and self.low < self.high:
+            found.append(
                 f"start is {self.start}; it must lie between low={self.low} and high={self.high}"
             )
+        return found
+
+    def _rule_problems(self) -> list[str]:
+        found = []
+        if self.gain == 0 and self.integral_gain == 0:
+            found.append(
+                f"both gains of {self.knob} are 0, so it would never move; give one of them"
+            )
+        if self.gain * self.integral_gain < 0:
+            found.append(
+                f"gain is {self.gain} and integral_gain {self.integral_gain}; they must have one "
+                "sign, negative where raising the knob lowers the quantity"
+            )
+        if not 0 <= self.smoothing < 1:
+            found.append(f"smoothing is {self.smoothing}; it must be in [0, 1)")
+        if not self.largest_move > 0:
+            found.append(f"largest_move is {self.largest_move}; it must be above 0")
+        if self.set_point == 0 and not self.slope:
+            found.append(
+                f"set_point of {self.quantity} is 0, and errors are shares of the set point; give "
+                "another one, or slope = true to hold the quantity still"
+            )
+        return found
 
     @property
     def first_value(self) -> float:

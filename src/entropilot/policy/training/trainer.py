@@ -21,6 +21,7 @@ from torch import Tensor
 
 from entropilot.errors import ConfigurationError
 from entropilot.information import masked_mean
+from entropilot.policy.advantages import group_tokens
 from entropilot.policy.models import PolicyModel
 from entropilot.policy.objective import Objective, ObjectiveState, Prepared
 from entropilot.policy.rollout.sampling import sample_rollouts
@@ -259,10 +260,10 @@ def train_step(
     ended = time.perf_counter()
     row: dict[str, Any] = {
         "step": step + 1,
+        "temperature": settings.temperature,
         **batch_metrics(batch, prepared),
         **{name: float(np.mean(values)) for name, values in (collected | metered).items()},
         **probed,
-        "temperature": settings.temperature,
         "learning_rate": settings.rate_at(step),
         "seconds": ended - began,
         "seconds_rollout": drawn - began,
@@ -335,6 +336,7 @@ def batch_metrics(batch: Batch, prepared: Prepared) -> dict[str, float]:
         "n_tokens": rollouts.n_tokens,
         "dead_tokens": float(rollouts.lengths[dead].sum() / rollouts.n_tokens),
         **prepared.metrics,
+        **group_tokens(graded.correct, rollouts.group, rollouts.lengths),
     }
     if entropy is not None:
         found["entropy"] = float(masked_mean(entropy, rollouts.mask))
