@@ -125,11 +125,12 @@ def _train(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -> N
             update(arm.section.title, arm.seed, row)
 
         def warn(sentence: str) -> None:
-            err().print(printable(sentence), style="yellow", markup=False)
+            err().print(printable(sentence), style="yellow", markup=False, soft_wrap=True)
 
         result = run_training(config, heard=heard, warn=warn, render=render)
-    for arm, reason in result.failed.items():
-        err().print(printable(f"{arm} did not end: {reason}"), style="red", markup=False)
+    for arm, reason in result.comparison.unfinished.items():
+        said = printable(f"{arm} did not end: {reason}")
+        err().print(said, style="red", markup=False, soft_wrap=True)
     if output is TableFormat.JSON:
         print_json(
             {

@@ -58,6 +58,7 @@ class SamplingSection(_Section):
 class TrainSection(_Section):
     """How it is trained; 0 steps are a pure diagnosis. See ``TrainSettings``."""
 
+    engine: Literal["local", "trl", "verl"] = "local"
     steps: int = Field(default=80, ge=0)
     n_prompts: int = Field(default=32, ge=1)
     n_answers: int = Field(default=8, ge=2)
@@ -79,7 +80,7 @@ class TrainSection(_Section):
 
     def settings(self, seed: int) -> TrainSettings:
         """What the trainer takes, for one seed."""
-        values = self.model_dump(exclude={"workers"})
+        values = self.model_dump(exclude={"workers", "engine"})
         return TrainSettings(**values, seed=seed)
 
 
@@ -211,31 +212,33 @@ def controlled_knob(section: RecipeSection) -> str:
     return section.control.knob
 
 
-def control_settings(section: ControlSection, temperature: float = 1.0) -> KnobControl:
-    """Settings of a controller with the gains that were left out.
+def control_settings(section: RecipeSection, temperature: float = 1.0) -> KnobControl:
+    """Settings of a recipe's controller, whose knob is not looked at.
 
     Of the two gains, the one that is not given follows from the other as in ``GAINS``: of the level
     for the temperature, of the drift for all other knobs.
 
     Args:
-        section: of the experiment file.
+        section: of the recipe.
         temperature: of sampling; a control of the temperature begins there.
 
     Raises:
-        ConfigurationError: a setting is out of range.
+        ConfigurationError: the recipe has no controller, or a setting is out of range.
     """
     from entropilot.policy.training.knob_control import GAINS, TEMPERATURE, KnobControl
 
-    is_temperature = section.knob == TEMPERATURE
-    usual = GAINS["level" if is_temperature else "drift"]
-    gain, integral_gain = section.gain, section.integral_gain
+    control = section.control
+    if control is None:
+        raise ConfigurationError(f"the recipe {section.title} has no control")
+    usual = GAINS["level" if control.knob == TEMPERATURE else "drift"]
+    gain, integral_gain = control.gain, control.integral_gain
     if gain is None:
         share = 1.0 if integral_gain is None else integral_gain / usual.integral_gain
         gain = usual.gain * share
     if integral_gain is None:
         integral_gain = usual.integral_gain * gain / usual.gain
-    values = section.model_dump() | {"gain": gain, "integral_gain": integral_gain}
-    if is_temperature and section.start is None:
+    values = control.model_dump() | {"gain": gain, "integral_gain": integral_gain}
+    if control.knob == TEMPERATURE and control.start is None:
         values["start"] = temperature
     return KnobControl(**values)
 
@@ -254,8 +257,7 @@ def control_of(section: RecipeSection, temperature: float = 1.0) -> Controlled:
     from entropilot.policy.training.knob_control import TEMPERATURE, controlled
 
     knob, recipe = controlled_knob(section), find_recipe(section.name)
-    assert section.control is not None  # controlled_knob has seen to it
-    settings = control_settings(section.control, temperature)
+    settings = control_settings(section, temperature)
     if knob == TEMPERATURE:
         held = recipe.objective(section.knobs)
         return controlled(lambda _value: held, settings)

@@ -54,7 +54,8 @@ def meaning_problems(values: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     train = _readable(TrainSection, values.get("train", {}))
     if train is None or train.steps:
-        found += _recipes(values.get("recipes"), 1.0 if train is None else train.temperature)
+        temperature = 1.0 if train is None else train.temperature
+        found += _recipes(values.get("recipes"), temperature)
     if train is not None and train.steps:
         found += [f"train.{said}" for said in _said(lambda: train.settings(0))]
     return found + _task(values.get("task", {}))
@@ -76,8 +77,8 @@ def _recipes(entries: Any, temperature: float) -> list[str]:
         rest = {key: value for key, value in bare.items() if key not in ("label", "control")}
         section = _readable(RecipeSection, rest)
         if section is not None:
-            own = _recipe(section, temperature) + _knob(section, bare.get("control"))
-            found += [at + said for said in own]
+            found += [at + said for said in _recipe(section, temperature)]
+            found += [at + said for said in _knob(section, bare.get("control"))]
     return found + [
         f"two recipes have the label {title!r}; give one of them another label"
         for title in sorted({t for t in titles if titles.count(t) > 1})
@@ -110,7 +111,7 @@ def _knob(section: RecipeSection, control: Any) -> list[str]:
 
 
 def _control(section: RecipeSection, control: ControlSection, temperature: float) -> list[str]:
-    own = _said(lambda: control_settings(control, temperature))
+    own = _said(lambda: control_settings(section, temperature))
     tried = _said(lambda: controlled_knob(section))
     if not own and not tried:
         tried = _said(lambda: control_of(section, temperature))

@@ -102,7 +102,7 @@ def render_training(comparison: Comparison, *, meta: Meta | None = None) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     recipes = recipe_numbers(comparison)
-    said = findings(recipes)
+    said = findings(recipes, comparison.unfinished)
     # one sentence a recipe goes into a list of its own; the rest is the opening
     beside = [f for f in said if f.label and f.kind == "control"]
     page = _environment().get_template("training.html.j2")

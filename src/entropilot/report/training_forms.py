@@ -52,7 +52,7 @@ def training_markdown(comparison: Comparison) -> str:
         '# Recipes on addition'
     """
     recipes = recipe_numbers(comparison)
-    said = [own_sentence(finding.text) for finding in findings(recipes)]
+    said = [own_sentence(finding.text) for finding in findings(recipes, comparison.unfinished)]
     parts = [f"# Recipes on {escaped(comparison.task)}", "\n".join(f"- {text}" for text in said)]
     if not recipes:
         return "\n\n".join(parts) + "\n"
@@ -90,7 +90,7 @@ def training_json(comparison: Comparison) -> dict[str, Any]:
         "baseline": recipes[0].label if recipes else None,
         "seeds": sorted({seed for recipe in recipes for seed in recipe.seeds}),
         "settings": comparison.settings,
-        "verdict": [finding._asdict() for finding in findings(recipes)],
+        "verdict": [finding._asdict() for finding in findings(recipes, comparison.unfinished)],
         "recipes": [_recipe(recipe, reach[recipe.label]) for recipe in recipes],
         "covariance": None if tops is None else tops._asdict(),
         "predicted": _predicted(comparison),

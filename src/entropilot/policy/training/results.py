@@ -56,6 +56,7 @@ class Comparison:
         examples: a few problems with an answer before and after, for each recipe:
             {"label", "seed", "prompt", "reference", "before": {...}, "after": {...}} where before
             and after hold "tokens" (list of strings), "entropy" (list of nats), "correct".
+        unfinished: arms that failed, by name, with why and how to go on with them.
     """
 
     task: str
@@ -63,6 +64,7 @@ class Comparison:
     arms: Sequence[Arm]
     settings: dict[str, Any] = field(default_factory=dict)
     examples: Sequence[dict[str, Any]] = ()
+    unfinished: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:

@@ -9,6 +9,7 @@ Legend: B answers, T tokens.
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from entropilot.errors import ConfigurationError
+from entropilot.errors import BrokenNumbersError, ConfigurationError
 from entropilot.information import masked_mean
 from entropilot.policy.advantages import group_tokens
 from entropilot.policy.models import PolicyModel
-from entropilot.policy.objective import Objective, ObjectiveState, Prepared
+from entropilot.policy.objective import NonFiniteError, Objective, ObjectiveState, Prepared
 from entropilot.policy.rollout.sampling import sample_rollouts
 from entropilot.policy.rollouts import Rollouts
 from entropilot.policy.tasks.task import Problem
@@ -37,6 +38,7 @@ from entropilot.policy.training.checkpoints import (
 )
 from entropilot.policy.training.evaluation import evaluate, seeded, stream_seed
 from entropilot.policy.training.measuring import measure
+from entropilot.policy.training.memory_limits import naming_the_knob
 from entropilot.policy.training.meters import (
     Meter,
     covariance_meter,
@@ -46,7 +48,7 @@ from entropilot.policy.training.meters import (
 )
 from entropilot.policy.training.metrics_log import METRICS_NAME, append_metrics, keep_steps
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.updating import update
+from entropilot.policy.training.updating import NonFiniteLossError, update
 
 CHECKPOINT_FOLDER: Final = "checkpoints"
 
@@ -169,26 +171,37 @@ def train(
         _publish(row, rows, log, progress, trainee.listeners)
         if folder is not None:
             _save(folder, 0, trainee, optimizer, state, identity)
-    try:
+    with naming_the_knob(settings):
         for step in range(first, settings.steps):
-            row, state = train_step(trainee, optimizer, state, step)
             done = step + 1
-            if done == settings.steps or _due(done, settings.evaluate_every):
-                row |= evaluate(
-                    trainee.policy, trainee.task, settings, seed=done
-                ).evaluation.metrics()
+            try:
+                row, state = train_step(trainee, optimizer, state, step)
+                if done == settings.steps or _due(done, settings.evaluate_every):
+                    row |= evaluate(
+                        trainee.policy, trainee.task, settings, seed=done
+                    ).evaluation.metrics()
+            except (NonFiniteError, NonFiniteLossError):
+                raise  # they name the term, and nothing was changed
+            except BrokenNumbersError as error:
+                raise _broken_network(error, folder, step) from error
             _publish(row, rows, log, progress, trainee.listeners)
             if folder is not None and (
                 done == settings.steps or _due(done, settings.checkpoint_every)
             ):
                 _save(folder, done, trainee, optimizer, state, identity)
-    except torch.OutOfMemoryError as error:
-        raise _out_of_memory(settings) from error
-    except RuntimeError as error:
-        if "allocate memory" in str(error):
-            raise _out_of_memory(settings) from error
-        raise
     return Trained(rows, state)
+
+
+def _broken_network(error: Exception, folder: Path | None, step: int) -> NonFiniteLossError:
+    """What to say when the weights themselves are broken; a checkpoint of them is taken away."""
+    kept = checkpoints(folder / CHECKPOINT_FOLDER) if folder is not None else []
+    if len(kept) > 1 and kept[-1].step == step:
+        shutil.rmtree(kept.pop().folder, ignore_errors=True)
+    last = f" The last checkpoint before is of step {kept[-1].step}." if kept else ""
+    return NonFiniteLossError(
+        f"the network gives no numbers any more in step {step + 1} ({error}): the updates before "
+        f"have broken its weights. Lower train.learning_rate, or train.clip_norm.{last}"
+    )
 
 
 def make_optimizer(policy: PolicyModel, settings: TrainSettings) -> torch.optim.AdamW:
@@ -260,7 +273,6 @@ def train_step(
     ended = time.perf_counter()
     row: dict[str, Any] = {
         "step": step + 1,
-        "temperature": settings.temperature,
         **batch_metrics(batch, prepared),
         **{name: float(np.mean(values)) for name, values in (collected | metered).items()},
         **probed,
@@ -334,6 +346,7 @@ def batch_metrics(batch: Batch, prepared: Prepared) -> dict[str, float]:
         "accuracy": float(graded.correct.float().mean()),
         "length": float(rollouts.lengths.float().mean()),
         "n_tokens": rollouts.n_tokens,
+        "n_answers": rollouts.n_answers,
         "dead_tokens": float(rollouts.lengths[dead].sum() / rollouts.n_tokens),
         **prepared.metrics,
         **group_tokens(graded.correct, rollouts.group, rollouts.lengths),
@@ -432,15 +445,6 @@ def _resume(
     if trainee.memory is not None:
         trainee.memory.load(kept["memory"])
     return checkpoint.step, kept["objective"]
-
-
-def _out_of_memory(settings: TrainSettings) -> ConfigurationError:
-    smaller = max(1, settings.micro_tokens // 4)
-    return ConfigurationError(
-        f"out of memory. Set train.micro_tokens to {smaller} (now {settings.micro_tokens}): the "
-        "result stays the same. If it happens while answers are drawn, lower train.n_prompts "
-        f"(now {settings.n_prompts}) or train.max_tokens"
-    )
 
 
 def is_finite_row(row: Mapping[str, Any]) -> bool:
