@@ -276,6 +276,7 @@ def train_step(
         **batch_metrics(batch, prepared),
         **{name: float(np.mean(values)) for name, values in (collected | metered).items()},
         **probed,
+        "temperature": settings.temperature,
         "learning_rate": settings.rate_at(step),
         "seconds": ended - began,
         "seconds_rollout": drawn - began,
