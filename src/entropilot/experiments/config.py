@@ -195,7 +195,7 @@ class ExperimentConfig(_Section):
 
 
 def controlled_knob(section: RecipeSection) -> str:
-    """Name of the knob that the controller of a recipe turns.
+    """Name of the knob that the controller of a recipe turns; the temperature is one of any recipe.
 
     Raises:
         ConfigurationError: the recipe has no controller, or no such knob.

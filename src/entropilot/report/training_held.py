@@ -129,11 +129,12 @@ def _beside(recipe: RecipeNumbers, held: HeldNumbers, fixed: Sequence[RecipeNumb
     if kin:
         shown = [f"{_off(ends[label] / held.wanted - 1)} it ({label})" for label in kin]
         parts.append(f"the same recipe with {held.knob} fixed ended {joined(shown)}")
-    rest = [f"{r.label} {_signed(ends[r.label] / held.wanted - 1)}" for r in fixed]
-    rest = [text for text, r in zip(rest, fixed, strict=True) if r.label not in kin]
+    rest = [
+        f"{_off(ends[r.label] / held.wanted - 1)} ({r.label})" for r in fixed if r.label not in kin
+    ]
     if rest:
-        what = "the other fixed settings" if kin else "fixed settings, which know no set point,"
-        parts.append(f"{what} ended off that point by {joined(rest)}")
+        what = "other fixed settings" if kin else "fixed settings, which know no set point,"
+        parts.append(f"{what} ended {joined(rest)}")
     said = "; ".join(parts)
     return f"{said[:1].upper()}{said[1:]}."
 
@@ -147,7 +148,3 @@ def _off(share: float) -> str:
     """
     size = round(100 * abs(share))
     return "at" if size == 0 else f"{size}% {'below' if share < 0 else 'above'}"
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.0f}%"

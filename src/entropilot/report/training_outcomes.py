@@ -113,7 +113,13 @@ def recipe_reach_picture(reach: Reach, beside: Sequence[Reach]) -> Markup:
         late = x > WIDTH / 2
         note = f"k = {reach.crossing:.1f}"
         parts.append(
-            text(note, x - 5 if late else x + 5, plot.top + 9, "note halo", "end" if late else None)
+            text(
+                note,
+                x - 5 if late else x + 5,
+                plot.height - plot.bottom - 7,  # curves are high up where they cross
+                "note halo",
+                "end" if late else None,
+            )
         )
     names = [
         Label("before", reach.before[-1].value, "before"),

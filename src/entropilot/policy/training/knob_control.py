@@ -131,17 +131,10 @@ class KnobControl:
         ]
         if self.scale not in SCALES:
             found.append(unknown_name("scale", self.scale, SCALES))
-        if found:
-            return found
-        if not 0 <= self.smoothing < 1:
-            found.append(f"smoothing is {self.smoothing}; it must be in [0, 1)")
-        if not self.largest_move > 0:
-            found.append(f"largest_move is {self.largest_move}; it must be above 0")
-        if self.set_point == 0 and not self.slope:
-            found.append(
-                f"set_point of {self.quantity} is 0, and errors are shares of the set point; give "
-                "another one, or slope = true to hold the quantity still"
-            )
+        return found or [*self._range_problems(), *self._rule_problems()]
+
+    def _range_problems(self) -> list[str]:
+        found = []
         if not self.low < self.high:
             found.append(
                 f"the limits of {self.knob} are low={self.low} and high={self.high}; low must be "
@@ -152,6 +145,15 @@ class KnobControl:
                 f"low is {self.low}; on the scale 'log' it must be above 0. Use 'linear', or a "
                 "small low such as 1e-4"
             )
+        outside = self.start is not None and not self.low <= self.start <= self.high
+        if outside and self.low < self.high:
+            found.append(
+                f"start is {self.start}; it must lie between low={self.low} and high={self.high}"
+            )
+        return found
+
+    def _rule_problems(self) -> list[str]:
+        found = []
         if self.gain == 0 and self.integral_gain == 0:
             found.append(
                 f"both gains of {self.knob} are 0, so it would never move; give one of them"
@@ -161,10 +163,14 @@ class KnobControl:
                 f"gain is {self.gain} and integral_gain {self.integral_gain}; they must have one "
                 "sign, negative where raising the knob lowers the quantity"
             )
-        outside = self.start is not None and not self.low <= self.start <= self.high
-        if outside and self.low < self.high:
+        if not 0 <= self.smoothing < 1:
+            found.append(f"smoothing is {self.smoothing}; it must be in [0, 1)")
+        if not self.largest_move > 0:
+            found.append(f"largest_move is {self.largest_move}; it must be above 0")
+        if self.set_point == 0 and not self.slope:
             found.append(
-                f"start is {self.start}; it must lie between low={self.low} and high={self.high}"
+                f"set_point of {self.quantity} is 0, and errors are shares of the set point; give "
+                "another one, or slope = true to hold the quantity still"
             )
         return found
 
