@@ -182,7 +182,7 @@ STUDY = Study(
         "The paper trains transformers of up to nine layers on 48 steps and takes the lower hull "
         "over sizes and learning rates at D = 1e8 cells. Here a circular convolution predicts all "
         "cells at once after 16 steps, the least S + D H over three learning rates is taken, and "
-        "D = 1e7. Chess, text and images are not trained on: their bars come from published scaling "
-        "laws. The drop of S when a looped model finds the rule itself is not tested."
+        "D = 1e7. Chess, text and images are not trained on: their bars come from published "
+        "scaling laws. The drop of S when a looped model finds the rule itself is not tested."
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -30,9 +30,10 @@ def draw(measurements: Sequence[Measurement]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.5, 7.2), layout="constrained")
-    rows = figure.subfigures(2, 1, height_ratios=(1, 1.05))
-    above = rows[0].subplots(1, 4, width_ratios=(1, 1, 1, 1.75))
-    below = rows[1].subplots(1, 3, width_ratios=(1.15, 1, 1.2))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.05))
+    upper, lower = parts
+    above = upper.subplots(1, 4, width_ratios=(1, 1, 1, 1.75))
+    below = lower.subplots(1, 3, width_ratios=(1.15, 1, 1.2))
     for axes, (rule, lines) in zip(above[:3], measurements[0]["pictures"].items(), strict=True):
         _automaton(axes, f"rule {rule}", lines)
     _split(above[3], measurements)
