@@ -29,7 +29,7 @@ from rich.text import Text
 from entropilot.information import SpreadMean
 from entropilot.learning.data_comparison import DataComparison, MeasuredData
 from entropilot.report.json import finite
-from entropilot.report.markdown import own_sentence, table
+from entropilot.report.markdown import escaped, own_sentence, table
 from entropilot.report.visible import prose, visible
 from entropilot.report.wording import ABSENT, count, decimal, percent
 
@@ -101,7 +101,9 @@ def epiplexity_markdown(document: Mapping[str, Any]) -> str:
     """
     parts = [f"# {own_sentence(document['headline'][0])}"]
     parts += [own_sentence(s) for s in document["headline"][1:]]
-    parts += [own_sentence(setting(document)), table(*_table(document))]
+    head, sides, rows = _table(document)
+    safe = [tuple(escaped(cell, limit=120) for cell in row) for row in rows]
+    parts += [own_sentence(setting(document)), table(head, sides, safe)]
     parts.append(own_sentence(_read(document)))
     if document["notes"]:
         parts += ["## What to know", "\n".join(f"- {own_sentence(x)}" for x in document["notes"])]
