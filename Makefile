@@ -41,7 +41,7 @@ $(VENV)/.run: pyproject.toml $(VENV)/.torch
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.torch
-	$(PIP) --editable '.[torch,ray,physics,test]'
+	$(PIP) --editable '.[torch,ray,physics,trl,test]'
 	touch $@ $(VENV)/.run
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.run

@@ -16,6 +16,7 @@ from entropilot.cli import (
     models,
     recipes,
     run,
+    score,
     simulate,
     study,
     support,
@@ -51,6 +52,7 @@ def _root(
 
 app.command("run")(run.run)
 app.command("diagnose")(diagnose.diagnose)
+app.command("score")(score.score)
 app.command("support")(support.support)
 app.command("utility")(utility.utility)
 app.command("epiplexity")(epiplexity.epiplexity)

@@ -17,6 +17,7 @@ _MODULES: Final[dict[str, str]] = {
     "diversity-precision": "entropilot.studies.shaped_pretraining",
     "entropy-dynamics": "entropilot.studies.entropy_dynamics",
     "epiplexity": "entropilot.studies.epiplexity",
+    "ghosts": "entropilot.studies.convergence_radius",
     "invisible-leash": "entropilot.studies.invisible_leash",
     "oreo": "entropilot.studies.offline_reasoning",
     "passuntil": "entropilot.studies.passuntil",

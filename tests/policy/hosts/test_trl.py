@@ -175,6 +175,21 @@ def test_every_update_has_the_loss_and_gradient_of_the_built_in_trainer(
         assert any(key.startswith(f"{objective.regularisers[0].name}/") for key in logged)
 
 
+def test_adapter_is_trained_as_by_the_built_in_trainer(trl: Any, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    base, _ = tiny_parts()
+    torch.manual_seed(0)
+    adapter = peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = peft.get_peft_model(base, adapter)
+    trainer = trainer_of(trl, OBJECTIVES["siren"], tmp_path, model=model, max_steps=2)
+    replay = Replay(trainer, OBJECTIVES["siren"])
+    trainer.train()
+    for theirs, ours in replay.losses:
+        assert theirs == pytest.approx(ours, abs=1e-6)
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    assert [row["grad_norm"] for row in rows] == pytest.approx(replay.norms, rel=1e-4)
+
+
 def test_resumed_run_ends_as_the_uninterrupted_one(trl: Any, tmp_path: Path) -> None:
     objective = Objective(
         regularisers=(*OBJECTIVES["siren"].regularisers, *OBJECTIVES["bonus"].regularisers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from entropilot.policy.training.checkpoints import checkpoints
 from entropilot.policy.training.metrics_log import MEANINGS, METRICS_NAME, read_metrics
 from entropilot.policy.training.settings import TrainSettings
 from entropilot.policy.training.trainer import Trainee, draw_batch, train
-from entropilot.policy.training.updating import micro_batches, update
+from entropilot.policy.training.updating import NonFiniteLossError, micro_batches, update
 
 SMALL = TrainSettings(
     steps=7,
@@ -46,7 +47,6 @@ def policy(seed: int = 0) -> SmallPolicy:
 
 def graded_by_first_token(bound: BoundTask) -> BoundTask:
     """A task that an untrained policy can learn something from."""
-    import dataclasses
 
     def grade(problems: Any, tokens: torch.Tensor, mask: torch.Tensor) -> Any:
         found = bound.grade(problems, tokens, mask)
@@ -184,6 +184,23 @@ def test_nan_stops_the_run_names_the_term_and_keeps_the_last_checkpoint(tmp_path
     assert [row["step"] for row in read_metrics(tmp_path / METRICS_NAME)] == [0, 1, 2, 3]
 
 
+def test_network_that_broke_is_said_and_its_checkpoint_taken_away(tmp_path: Path) -> None:
+    chosen = trainee(settings=dataclasses.replace(SMALL, checkpoint_every=1))
+
+    @torch.no_grad()
+    def breaks(row: dict[str, Any]) -> None:
+        if row["step"] == 3:  # finite weights whose products are not
+            for parameter in chosen.policy.parameters():
+                parameter.fill_(3e38)
+
+    chosen = dataclasses.replace(chosen, listeners=(breaks,))
+    with pytest.raises(
+        NonFiniteLossError, match=r"in step 4 .* Lower train\.learning_rate.*step 2\."
+    ):
+        train(chosen, tmp_path)
+    assert [c.step for c in checkpoints(tmp_path / "checkpoints")] == [2]
+
+
 def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     train(trainee(), tmp_path, identity={"recipe": "grpo", "seed": 0})
     with pytest.raises(ConfigurationError, match=r"differs in recipe\)"):
@@ -197,8 +214,6 @@ def test_groups_that_teach_nothing_are_counted_with_the_tokens_they_cost(right: 
     def grade(problems: Any, tokens: torch.Tensor, mask: torch.Tensor) -> Any:
         found = bound.grade(problems, tokens, mask)
         return found._replace(reward=found.reward * 0 + right, correct=found.correct.fill_(right))
-
-    import dataclasses
 
     hopeless = dataclasses.replace(bound, grade=grade)
     rows = train(
