@@ -15,8 +15,8 @@ from markupsafe import Markup
 from entropilot.report import wording
 from entropilot.report.epiplexity import ONE, bits, bits_interval, setting
 from entropilot.report.html import Meta
+from entropilot.report.line_labels import Label, colour, end_labels, margin, short_names
 from entropilot.report.svg import WIDTH, Plot, dot, element, picture, text, ticks, x_axis, y_axis
-from entropilot.report.training_figures import Label, colour, end_labels, margin, short_names
 from entropilot.report.visible import prose, visible
 
 BAR: Final = 20.0  # height of a row of the first picture
