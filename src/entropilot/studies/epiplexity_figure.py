@@ -123,7 +123,7 @@ def _domains(axes: Axes) -> None:
     axes.barh(names, values, color=COLOURS[2], height=0.62)
     for i, name in enumerate(names):
         s, h = bars[name]
-        axes.text(s * 1.08, i, f"{s / (s + h):.1%} of S + H", va="center", fontsize=8)
+        axes.text(s * 1.08, i, f"{s / (s + h):.2%} of S + H", va="center", fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 2, max(values) * 12)
     axes.tick_params(axis="y", labelsize=8.5)
@@ -135,3 +135,4 @@ def _domains(axes: Axes) -> None:
 def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)

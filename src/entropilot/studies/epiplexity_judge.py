@@ -133,7 +133,7 @@ def _judge_rules(measurements: Sequence[Measurement]) -> list[Finding]:
         Finding(
             "Rule 54 is rich: more structure than rule 15, and some entropy left",
             f"S {s54[0]} bits, H {h54[0]} bits a cell; S(54) / S(15) = {ratio[0]}",
-            "S more than 1.3 times that of rule 15, H between 0.01 and 0.5",
+            "in each seed S more than 1.3 times that of rule 15, H between 0.01 and 0.5",
             all(r > 1.3 for r in ratio[1]) and all(0.01 < h < 0.5 for h in h54[1]),
         ),
         Finding(
