@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from entropilot import __version__
-from entropilot.cli import diagnose, models, recipes, run, score, simulate, study, support, utility
+from entropilot.cli import (
+    diagnose,
+    epiplexity,
+    models,
+    recipes,
+    run,
+    score,
+    simulate,
+    study,
+    support,
+    utility,
+)
 from entropilot.cli.endings import Ending
 
 app = typer.Typer(
@@ -44,6 +55,7 @@ app.command("diagnose")(diagnose.diagnose)
 app.command("score")(score.score)
 app.command("support")(support.support)
 app.command("utility")(utility.utility)
+app.command("epiplexity")(epiplexity.epiplexity)
 app.command("simulate")(simulate.simulate)
 app.add_typer(study.app, name="study")
 app.add_typer(recipes.app, name="recipes")

@@ -58,25 +58,31 @@ def _evolve_short(words: Words, width: int, steps: int, m: Words) -> None:
 
 @njit(cache=True, nogil=True)
 def _evolve_long(words: Words, width: int, steps: int, m: Words) -> None:
-    """Rows of any width, in place, one after the other."""
+    """Rows of more than 64 cells, one after the other; the inner loop runs over words."""
     one, top = np.uint64(1), np.uint64(63)
     n_rows, n_words = words.shape
     rest = width - 64 * (n_words - 1)  # cells in the last word
     last = np.uint64(rest - 1)
     keep = ~np.uint64(0) if rest == 64 else (one << np.uint64(rest)) - one
+    now, then = np.empty(n_words, np.uint64), np.empty(n_words, np.uint64)
+    end = n_words - 1
     for r in range(n_rows):
-        row = words[r]
+        now[:] = words[r]
         for _ in range(steps):
-            first = row[0]
-            before = (row[n_words - 1] >> last) & one  # the cell to the left of the next word
-            for j in range(n_words - 1):
-                x = row[j]
-                right = (x >> one) | (row[j + 1] << top)
-                row[j] = _next((x << one) | before, x, right, m)
-                before = x >> top
-            x = row[n_words - 1]
-            right = (x >> one) | ((first & one) << last)
-            row[n_words - 1] = _next((x << one) | before, x, right, m) & keep
+            for j in range(1, end):
+                x = now[j]
+                left = (x << one) | (now[j - 1] >> top)
+                right = (x >> one) | (now[j + 1] << top)
+                then[j] = _next(left, x, right, m)
+            x = now[0]
+            left = (x << one) | ((now[end] >> last) & one)
+            then[0] = _next(left, x, (x >> one) | (now[1] << top), m)
+            x = now[end]
+            left = (x << one) | (now[end - 1] >> top)
+            right = (x >> one) | ((now[0] & one) << last)
+            then[end] = _next(left, x, right, m) & keep
+            now, then = then, now
+        words[r] = now
 
 
 def eca(state: ArrayLike, steps: int, rule: int) -> NDArray[np.uint8]:

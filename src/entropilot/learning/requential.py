@@ -236,8 +236,8 @@ class RequentialEstimator:
         if not torch.isfinite(loss):
             who = ("teacher", "student")[which]
             raise ModelError(
-                f"the {who}'s loss is {float(loss.detach())} at its update {done + 1}; lower the learning "
-                "rate or look at the batch"
+                f"the {who}'s loss is {float(loss.detach())} at its update {done + 1}; lower the "
+                "learning rate or look at the batch"
             )
         optimizer = self._optimizers[which]
         if self._schedule is not None:

@@ -21,10 +21,11 @@ from entropilot.policy.training.metrics_log import MEANINGS
 from entropilot.policy.training.results import Comparison
 from entropilot.report import training_entropy, training_outcomes, wording
 from entropilot.report.html import Meta
+from entropilot.report.line_labels import colour, short_names
 from entropilot.report.tokens import LEVELS
 from entropilot.report.training_change import change_picture, change_sentence, entropy_changes
 from entropilot.report.training_examples import example_problems
-from entropilot.report.training_figures import colour, curve_picture, half_width, short_names
+from entropilot.report.training_figures import curve_picture, half_width
 from entropilot.report.training_forms import training_json, training_markdown
 from entropilot.report.training_held_figures import held_pictures
 from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers

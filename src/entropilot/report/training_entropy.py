@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from entropilot.errors import InputError
 from entropilot.policy.training.results import Arm, Comparison
+from entropilot.report.line_labels import colour
 from entropilot.report.svg import WIDTH, Plot, element, number, picture, text, x_axis, y_axis
-from entropilot.report.training_figures import colour, key_of, nice, written
+from entropilot.report.training_figures import key_of, nice, written
 
 Floats = NDArray[np.float64]
 

@@ -9,15 +9,12 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from entropilot.policy.training.results import Arm, Comparison
+from entropilot.report.line_labels import Label, colour, end_labels, margin
 from entropilot.report.svg import WIDTH, Plot, element, picture, text, y_axis
 from entropilot.report.training_figures import (
     HEIGHT,
     Band,
-    Label,
-    colour,
-    end_labels,
     key_of,
-    margin,
     nice,
     over_seeds,
     steps_axis,

@@ -12,16 +12,9 @@ from markupsafe import Markup
 from entropilot.diagnosis.assessment import Interval
 from entropilot.information import PassCurve, crossing_k
 from entropilot.policy.training.results import Arm, Comparison
+from entropilot.report.line_labels import Label, colour, end_labels, margin, short_names
 from entropilot.report.svg import WIDTH, Plot, element, picture, text, x_axis, y_axis
-from entropilot.report.training_figures import (
-    Label,
-    colour,
-    end_labels,
-    key_of,
-    margin,
-    nice,
-    short_names,
-)
+from entropilot.report.training_figures import key_of, nice
 from entropilot.report.training_numbers import (
     Outcome,
     RecipeNumbers,

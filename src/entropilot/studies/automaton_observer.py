@@ -141,7 +141,8 @@ def _start(
     rng = np.random.default_rng([seed, 11])
     n = settings.n_steps * settings.batch
     x, y = (torch.from_numpy(a).float().to(device) for a in source(n + HELD_OUT_ROWS, rng))
-    data = list(zip(x[:n].split(settings.batch), y[:n].split(settings.batch), strict=True))
+    size = settings.batch
+    data = list(zip(torch.split(x[:n], size), torch.split(y[:n], size), strict=True))
     return model.to(device), data, (x[n:], y[n:])
 
 

@@ -115,23 +115,25 @@ def _plan(s: Settings) -> list[tuple[str, str, Source, ObserverSettings]]:
     for rate in s.rates:
         observer = replace(s.observer, rate=rate)
         for rule in s.rules:
-            plan.append(("rules", f"rule {rule}", _automaton(s, rule), observer))
+            plan.append(("rules", f"rule {rule}", automaton_pairs(s, rule), observer))
         plan.append(("rules", RANDOM_TARGETS, _random_targets(s), observer))
     for steps in s.order_steps:
         plan.append(("forward", f"{steps} steps", _uniform(s, steps, turned=False), s.observer))
         plan.append(("reverse", f"{steps} steps", _uniform(s, steps, turned=True), s.observer))
     for layers in s.layers:
         observer = replace(s.observer, layers=layers)
-        plan.append(("layers", f"{layers} layers", _automaton(s, 54), observer))
+        plan.append(("layers", f"{layers} layers", automaton_pairs(s, 54), observer))
     shorter = replace(s, steps=s.steps // 2)
     emergence = replace(EMERGENCE, n_steps=s.observer.n_steps, batch=s.observer.batch)
-    plan.append(("emergence", "rule 30, half the steps", _automaton(shorter, 30), emergence))
+    plan.append(("emergence", "rule 30, half the steps", automaton_pairs(shorter, 30), emergence))
     for rule in s.rules[:3]:
-        plan.append(("requential", f"rule {rule}", _automaton(s, rule), s.observer))
+        plan.append(("requential", f"rule {rule}", automaton_pairs(s, rule), s.observer))
     return plan
 
 
-def _automaton(s: Settings, rule: int) -> Source:
+def automaton_pairs(s: Settings, rule: int) -> Source:
+    """Pairs of a rule at the settings of a scale."""
+
     def pairs(n: int, rng: np.random.Generator) -> tuple[Cells, Cells]:
         return eca_pairs(n, rule=rule, steps=s.steps, width=s.width, burn_in=s.burn_in, rng=rng)
 
@@ -182,7 +184,7 @@ STUDY = Study(
         "The paper trains transformers of up to nine layers on 48 steps and takes the lower hull "
         "over sizes and learning rates at D = 1e8 cells. Here a circular convolution predicts all "
         "cells at once after 16 steps, the least S + D H over three learning rates is taken, and "
-        "D = 1e7. Chess, text and images are not trained on: their bars come from published scaling "
-        "laws. The drop of S when a looped model finds the rule itself is not tested."
+        "D = 1e7. Chess, text and images are not trained on: their bars come from published "
+        "scaling laws. The drop of S when a looped model finds the rule itself is not tested."
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -30,9 +30,10 @@ def draw(measurements: Sequence[Measurement]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.5, 7.2), layout="constrained")
-    rows = figure.subfigures(2, 1, height_ratios=(1, 1.05))
-    above = rows[0].subplots(1, 4, width_ratios=(1, 1, 1, 1.75))
-    below = rows[1].subplots(1, 3, width_ratios=(1.15, 1, 1.2))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.05))
+    upper, lower = parts
+    above = upper.subplots(1, 4, width_ratios=(1, 1, 1, 1.75))
+    below = lower.subplots(1, 3, width_ratios=(1.15, 1, 1.2))
     for axes, (rule, lines) in zip(above[:3], measurements[0]["pictures"].items(), strict=True):
         _automaton(axes, f"rule {rule}", lines)
     _split(above[3], measurements)
@@ -122,7 +123,7 @@ def _domains(axes: Axes) -> None:
     axes.barh(names, values, color=COLOURS[2], height=0.62)
     for i, name in enumerate(names):
         s, h = bars[name]
-        axes.text(s * 1.08, i, f"{s / (s + h):.1%} of S + H", va="center", fontsize=8)
+        axes.text(s * 1.08, i, f"{s / (s + h):.2%} of S + H", va="center", fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 2, max(values) * 12)
     axes.tick_params(axis="y", labelsize=8.5)
@@ -134,3 +135,4 @@ def _domains(axes: Axes) -> None:
 def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -98,60 +99,52 @@ def _writer(form: str) -> Callable[[float], str]:
 
 
 def _judge_rules(measurements: Sequence[Measurement]) -> list[Finding]:
-    names = {r: f"rule {r}" for r in (15, 30, 54)}
-    said = {
-        r: (
-            _of(measurements, lambda m, n=n: best_run(m, n)["S"], "k"),
-            _of(measurements, lambda m, n=n: best_run(m, n)["H"], ".3f"),
-        )
-        for r, n in names.items()
-    }
-    ratio, ratios = _of(
-        measurements, lambda m: best_run(m, names[54])["S"] / best_run(m, names[15])["S"], ".2f"
-    )
-    noise, noises = _of(
+    def value(rule: int, key: str) -> Callable[[Measurement], float]:
+        return lambda m: float(best_run(m, f"rule {rule}")[key])
+
+    def share_of_noise(m: Measurement) -> float:
+        run = best_run(m, "random targets")
+        return float(run["S"] / (m["test_cells"] * run["H"]))
+
+    s15, s30, s54 = (_of(measurements, value(rule, "S"), "k") for rule in (15, 30, 54))
+    h15, h30, h54 = (_of(measurements, value(rule, "H"), ".3f") for rule in (15, 30, 54))
+    ratio = _of(measurements, lambda m: value(54, "S")(m) / value(15, "S")(m), ".2f")
+    noise = _of(measurements, share_of_noise, ".2%")
+    rate = measurements[0]["rules"]["rule 54"][0]["rate"]
+    slow = _of(
         measurements,
-        lambda m: (
-            best_run(m, "random targets")["S"]
-            / (m["test_cells"] * best_run(m, "random targets")["H"])
-        ),
-        ".2%",
-    )
-    slow, slows = _of(
-        measurements,
-        lambda m: m["rules"][names[54]][0]["S"] / m["rules"][names[15]][0]["S"],
+        lambda m: m["rules"]["rule 54"][0]["S"] / m["rules"]["rule 15"][0]["S"],
         ".2f",
     )
-    rate = measurements[0]["rules"][names[54]][0]["rate"]
+    small = all(s < x / 100 for s, x in zip(s30[1], s15[1], strict=True))
     return [
         Finding(
             "Rule 30 is noise to the observer: no structure, a bit of entropy a cell",
-            f"S {said[30][0][0]} bits, H {said[30][1][0]} bits a cell",
+            f"S {s30[0]} bits, H {h30[0]} bits a cell",
             "H above 0.99, and S below a hundredth of rule 15's",
-            all(h > 0.99 for h in said[30][1][1])
-            and all(s < x / 100 for s, x in zip(said[30][0][1], said[15][0][1], strict=True)),
+            all(h > 0.99 for h in h30[1]) and small,
         ),
         Finding(
             "Rule 15 is easy: some structure, no entropy left",
-            f"S {said[15][0][0]} bits, H {said[15][1][0]} bits a cell",
+            f"S {s15[0]} bits, H {h15[0]} bits a cell",
             "H below 0.01",
-            all(h < 0.01 for h in said[15][1][1]),
+            all(h < 0.01 for h in h15[1]),
         ),
         Finding(
             "Rule 54 is rich: more structure than rule 15, and some entropy left",
-            f"S {said[54][0][0]} bits, H {said[54][1][0]} bits a cell; S(54) / S(15) = {ratio}",
-            "S more than 1.3 times that of rule 15, H between 0.01 and 0.5",
-            all(r > 1.3 for r in ratios) and all(0.01 < h < 0.5 for h in said[54][1][1]),
+            f"S {s54[0]} bits, H {h54[0]} bits a cell; S(54) / S(15) = {ratio[0]}",
+            "in each seed S more than 1.3 times that of rule 15, H between 0.01 and 0.5",
+            all(r > 1.3 for r in ratio[1]) and all(0.01 < h < 0.5 for h in h54[1]),
         ),
         Finding(
             "Targets that have nothing to do with the input show no structure",
-            f"S / (D H) = {noise}",
+            f"S / (D H) = {noise[0]}",
             "below 0.1 %",
-            all(abs(x) < 1e-3 for x in noises),
+            all(abs(x) < 1e-3 for x in noise[1]),
         ),
         Finding(
             f"Beside it: without choosing the learning rate, at {rate:g}",
-            f"S(54) / S(15) = {slow}: slow optimisation is charged as structure",
+            f"S(54) / S(15) = {slow[0]}: slow optimisation is charged as structure",
             "no number in the paper, which takes the hull over learning rates; below 1 the ranking "
             "is turned",
             None,
@@ -161,36 +154,35 @@ def _judge_rules(measurements: Sequence[Measurement]) -> list[Finding]:
 
 def _judge_order(measurements: Sequence[Measurement]) -> list[Finding]:
     steps, width = measurements[0]["order_steps"], measurements[0]["width"]
-    forward = [
-        _of(measurements, lambda m, i=i: m["forward"][i]["H"], ".3f") for i in range(len(steps))
-    ]
-    reverse = [
-        _of(measurements, lambda m, i=i: m["reverse"][i]["H"], ".3f") for i in range(len(steps))
-    ]
-    bits, _ = _of(measurements, lambda m: width * (1 + m["reverse"][-1]["H"]), ".0f")
-    onward, _ = _of(measurements, lambda m: width * (1 + m["forward"][-1]["H"]), ".0f")
+
+    def left(part: str, i: int) -> tuple[str, list[float]]:
+        return _of(measurements, lambda m: float(m[part][i]["H"]), ".3f")
+
+    def whole(part: str) -> str:
+        return _of(measurements, lambda m: width * (1 + m[part][-1]["H"]), ".0f")[0]
+
+    forward = [left("forward", i) for i in range(len(steps))]
+    reverse = [left("reverse", i) for i in range(len(steps))]
+    rises = all(
+        a < b
+        for one, next_ in itertools.pairwise(reverse)
+        for a, b in zip(one[1], next_[1], strict=True)
+    )
+    backwards = ", ".join(words for words, _ in reverse)
     return [
         Finding(
             "Rule 30 is learnt forwards and not backwards, on the same pairs",
             f"bits a cell after {', '.join(map(str, steps))} steps: forwards "
-            f"{', '.join(x for x, _ in forward)}; backwards {', '.join(x for x, _ in reverse)}",
+            f"{', '.join(words for words, _ in forward)}; backwards {backwards}",
             "forwards below 0.01 each, backwards above 0.7 after 4 steps",
             all(h < 0.01 for _, values in forward for h in values)
             and all(h > 0.7 for h in reverse[-1][1]),
         ),
-        Finding(
-            "The gap grows with the steps",
-            f"backwards {', '.join(x for x, _ in reverse)} bits a cell",
-            "rising",
-            all(
-                a < b
-                for seed in zip(*(values for _, values in reverse), strict=True)
-                for a, b in zip(seed[:-1], seed[1:], strict=True)
-            ),
-        ),
+        Finding("The gap grows with the steps", f"{backwards} bits a cell", "rising", rises),
         Finding(
             "So entropy is no longer symmetric: H(X) + H(Y|X) against H(Y) + H(X|Y)",
-            f"{onward} against {bits} bits for {width} cells after {steps[-1]} steps",
+            f"{whole('forward')} against {whole('reverse')} bits for {width} cells after "
+            f"{steps[-1]} steps",
             "equal for an unbounded observer; the paper has 65 against 77 after 8 steps",
             None,
         ),
@@ -198,14 +190,16 @@ def _judge_order(measurements: Sequence[Measurement]) -> list[Finding]:
 
 
 def _judge_observers(measurements: Sequence[Measurement]) -> list[Finding]:
-    counts = measurements[0]["layer_counts"]
-    rate_column = _usual_rate(measurements[0])
+    counts, column = measurements[0]["layer_counts"], _usual_rate(measurements[0])
 
-    def entropy_with(m: Measurement, i: int) -> float:
-        run = m["layers"][i] if i < len(m["layers"]) else m["rules"]["rule 54"][rate_column]
-        return float(run["H"])
+    def entropy_with(i: int) -> Callable[[Measurement], float]:
+        def value(m: Measurement) -> float:
+            run = m["layers"][i] if i < len(m["layers"]) else m["rules"]["rule 54"][column]
+            return float(run["H"])
 
-    said = [_of(measurements, lambda m, i=i: entropy_with(m, i), ".3f") for i in range(len(counts))]
+        return value
+
+    said = [_of(measurements, entropy_with(i), ".3f") for i in range(len(counts))]
     s, found = _of(measurements, lambda m: m["emergence"]["S"], "k")
     h, left = _of(measurements, lambda m: m["emergence"]["H"], ".3f")
     half = measurements[0]["steps"] // 2
@@ -213,7 +207,7 @@ def _judge_observers(measurements: Sequence[Measurement]) -> list[Finding]:
         Finding(
             "A stronger observer finds less entropy in the same data",
             f"rule 54, bits a cell with {', '.join(map(str, counts))} layers: "
-            + ", ".join(x for x, _ in said),
+            + ", ".join(words for words, _ in said),
             "the deepest below the shallowest",
             all(a > b for a, b in zip(said[0][1], said[-1][1], strict=True)),
         ),
@@ -238,24 +232,27 @@ def _usual_rate(m: Measurement) -> int:
 
 def _judge_requential(measurements: Sequence[Measurement]) -> list[Finding]:
     column = _usual_rate(measurements[0])
-    parts, smaller, ratios = [], {}, {}
-    for name in measurements[0]["requential"]:
-        q, student = _of(measurements, lambda m, n=name: m["requential"][n]["S"], "k")
-        p, online = _of(measurements, lambda m, n=name: m["rules"][n][column]["S"], "k")
-        h, _ = _of(measurements, lambda m, n=name: m["requential"][n]["H"], ".3f")
-        parts.append(f"{name}: {q} against {p}, student's H {h}")
-        smaller[name] = all(a <= b for a, b in zip(student, online, strict=True))
-        ratios[name] = student
-    ranked = all(
-        a > b > c
-        for a, b, c in zip(ratios["rule 54"], ratios["rule 15"], ratios["rule 30"], strict=True)
-    )
+
+    def taught(name: str, key: str, form: str) -> tuple[str, list[float]]:
+        return _of(measurements, lambda m: m["requential"][name][key], form)
+
+    def online(name: str) -> tuple[str, list[float]]:
+        return _of(measurements, lambda m: m["rules"][name][column]["S"], "k")
+
+    names = list(measurements[0]["requential"])
+    parts = [
+        f"{name}: {taught(name, 'S', 'k')[0]} against {online(name)[0]}, student's H "
+        f"{taught(name, 'H', '.3f')[0]}"
+        for name in names
+    ]
+    rich, easy, noise = (taught(f"rule {r}", "S", "k")[1] for r in (54, 15, 30))
+    ranked = all(a > b > c for a, b, c in zip(rich, easy, noise, strict=True))
     return [
         Finding(
             "The requential estimate is the tighter one",
             "S in bits, requential against prequential: " + "; ".join(parts),
             "requential at most prequential for rule 54",
-            smaller["rule 54"],
+            all(a <= b for a, b in zip(rich, online("rule 54")[1], strict=True)),
         ),
         Finding(
             "It ranks the rules in the same way",

@@ -22,17 +22,11 @@ from hypothesis import strategies as st
 from entropilot.information import expected_support, support_category, support_dynamics
 from entropilot.policy.training.results import Arm, Comparison
 from entropilot.report.html import Meta
+from entropilot.report.line_labels import apart, short_names
 from entropilot.report.training import render_training, write_training_report
 from entropilot.report.training_change import change_sentence, correlation, entropy_changes
 from entropilot.report.training_entropy import law_points
-from entropilot.report.training_figures import (
-    apart,
-    curve_picture,
-    nice,
-    over_seeds,
-    short_names,
-    smoothed,
-)
+from entropilot.report.training_figures import curve_picture, nice, over_seeds, smoothed
 from entropilot.report.training_forms import SCHEMA, training_json, training_markdown
 from entropilot.report.training_outcomes import reaches
 from entropilot.report.training_support import support_numbers
