@@ -12,7 +12,7 @@ import pytest
 from entropilot.errors import ConfigurationError
 from entropilot.experiments import ExperimentConfig, plan_training, run_training
 from entropilot.experiments.arms import EVALUATION_FILE, ArmPlan, plan_arms
-from entropilot.experiments.config import parse_config
+from entropilot.experiments.config_file import parse_config
 from entropilot.policy.training.metrics_log import MEANINGS
 
 TIMES = ("seconds", "tokens_per_second")
