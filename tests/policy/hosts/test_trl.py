@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -288,7 +289,7 @@ def test_evaluation_leaves_the_state_alone(trl: Any, tmp_path: Path) -> None:
     trainer = trainer_of(trl, OBJECTIVES["siren"], tmp_path, per_device_eval_batch_size=4)
     found = trainer.evaluate(trainer.train_dataset.select(range(2)))
     assert trainer.objective_state == {}
-    assert found["eval_loss"] == pytest.approx(found["eval_loss"])
+    assert math.isfinite(found["eval_loss"])
     logged = trainer.state.log_history[-1]
     assert logged["eval_siren/selected_entropy"] > 0
 
