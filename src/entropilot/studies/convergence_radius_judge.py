@@ -1,4 +1,4 @@
-"""The convergence-radius study's claims beside what was measured: a pure function of the numbers."""
+"""The convergence-radius study's claims beside what was measured."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _lasting(measurements: Sequence[Measurement]) -> list[Finding]:
     applied = [m["lasting"][lr]["SafeStep"]["most_applied"] for m in measurements for lr in rates]
     return [
         Finding(
-            "A learning rate 1000 times too high from step 50 on is survived with steps cut to r = 1",
+            "A learning rate 1000 times too high, from step 50 on, is survived with steps cut",
             f"test accuracy, MLP: {text('SafeStep')}",
             "at least 0.93 at 0.001 and 0.01, every seed",
             bool((all_of("SafeStep") >= 0.93).all()),
@@ -145,7 +145,7 @@ def lost(row: dict[str, Any]) -> tuple[np.ndarray[Any, Any], list[np.ndarray[Any
 
 
 def onsets(row: dict[str, Any]) -> Iterator[tuple[bool, float, float]]:
-    """(downhill?, radius, r at which 10 points are lost); directions that never lose them are out."""
+    """(downhill?, radius, r at which 10 points are lost), where they are lost at all."""
     downhill, others = lost(row)
     yield from _onset(True, row["rho"], RADII, downhill)
     for other, values in zip(row["random"], others, strict=True):
