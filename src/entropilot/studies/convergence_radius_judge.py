@@ -67,7 +67,8 @@ def _lasting(measurements: Sequence[Measurement]) -> list[Finding]:
     return [
         Finding(
             "A learning rate 1000 times too high, from step 50 on, is survived with steps cut",
-            f"test accuracy, MLP: {text('SafeStep')}",
+            f"test accuracy, MLP: {text('SafeStep')}; lowest at the last two "
+            f"{all_of('SafeStep').min():.3f}",
             "at least 0.93 at 0.001 and 0.01, every seed",
             bool((all_of("SafeStep") >= 0.93).all()),
         ),
@@ -243,7 +244,7 @@ def _slack(measurements: Sequence[Measurement]) -> Finding:
 
 def _loss(measurements: Sequence[Measurement]) -> Finding:
     names = list(measurements[0]["networks"])
-    at = int(np.argmin(abs(np.array(RADII) - 0.9)))
+    at = int(np.flatnonzero(np.array(RADII) <= 0.9)[-1])
     ratio = {
         name: [m["networks"][name]["loss_ratio"][at] or np.inf for m in measurements]
         for name in names
