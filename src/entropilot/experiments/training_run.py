@@ -21,10 +21,11 @@ from entropilot.experiments.arms import (
 )
 from entropilot.experiments.config import ExperimentConfig
 from entropilot.experiments.kept_traces import write_traces
-from entropilot.experiments.run_folder import CONFIG_FILE, check_folder, snapshot
+from entropilot.experiments.run_folder import CONFIG_FILE, check_folder, only_run, snapshot
 from entropilot.experiments.subjects import TOKEN_TASKS, check_subject
 from entropilot.experiments.workers import run_arms
 from entropilot.files import write_atomically
+from entropilot.policy.recipe_table import find_recipe
 from entropilot.policy.training.metrics_log import METRICS_NAME
 from entropilot.policy.training.results import Comparison
 
@@ -34,6 +35,7 @@ Render = Callable[[ExperimentConfig, Comparison, Path], Sequence[Path]]
 Heard = Callable[[ArmPlan, Mapping[str, Any]], None]
 
 SUMMARY_FILE: Final = "summary.json"
+RESUME: Final = "The same command again goes on with it from its last checkpoint"
 TOKENS_PER_SECOND: Final = 30_000  # of the reasoner on one server core, rollout and updates
 EVAL_TOKENS_PER_SECOND: Final = 60_000
 LLM_TOKENS_PER_SECOND: Final = 40  # of a 135M model on one core
@@ -69,9 +71,9 @@ def plan_training(config: ExperimentConfig) -> TrainingPlan:
             go together.
 
     Examples:
-        >>> from entropilot.experiments.config import load_config
+        >>> from entropilot.experiments.config_file import load_config
         >>> plan_training(load_config(overrides={"run.folder": "/nowhere"})).n_arms
-        10
+        12
     """
     settings = check_settings(config)
     check_subject(config)
@@ -97,6 +99,7 @@ def plan_training(config: ExperimentConfig) -> TrainingPlan:
         f"most {longest} tokens an answer; it is looked at on {settings.n_eval_problems} fixed "
         f"problems x {settings.n_eval_answers} answers.",
         f"Write metrics, checkpoints, traces and the report to {config.folder}.",
+        *_idle(config),
         f"That is about {(trained + evaluated) * len(arms) / 1e6:.1f} million tokens, some "
         f"{_duration(seconds)} on this many server cores.",
     ]
@@ -108,6 +111,17 @@ def plan_training(config: ExperimentConfig) -> TrainingPlan:
         seconds,
         tuple(sentences),
     )
+
+
+def _idle(config: ExperimentConfig) -> list[str]:
+    """Recipes that these settings leave nothing to do."""
+    n = config.train.n_updates * config.train.n_epochs
+    return [
+        f"{section.title} acts on later updates of a batch only, and there is one a batch: it will "
+        "be the run without it. Set train.n_updates to 2 or more."
+        for section in config.recipes
+        if find_recipe(section.name).updates > n
+    ]
 
 
 def run_training(
@@ -132,7 +146,7 @@ def run_training(
         Folder, comparison, why arms failed, and the files that were written.
 
     Raises:
-        ConfigurationError: see ``plan_training``.
+        ConfigurationError: see ``plan_training``; or the same run is under way.
         InputError: the folder can't be written, or no arm came to its end.
     """
     plan_training(config)
@@ -149,6 +163,9 @@ def run_training(
     seen: dict[str, list[dict[str, Any]]] = {}
     warned: set[str] = set()
 
+    def warned_by(arm: ArmPlan, sentence: str) -> None:
+        warn(f"{arm.name}: {sentence}")
+
     def listen(arm: ArmPlan, row: Mapping[str, Any]) -> None:
         rows = seen.setdefault(arm.name, [])
         rows.append(dict(row))
@@ -158,19 +175,21 @@ def run_training(
             warn(f"{arm.name}: {reason}")
         heard(arm, row)
 
-    failed = run_arms(config, [arm for arm in arms if not arm.is_done(folder)], listen)
-    comparison = collect(config)
+    left = [arm for arm in arms if not arm.is_done(folder)]
+    with only_run(folder):
+        failed = run_arms(config, left, listen, warned_by)
+    comparison = collect(config, failed)
     if not comparison.arms:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise InputError(f"no arm came to its end: {reasons or 'all were stopped'}")
+        reasons = [f"  {name}: {reason}" for name, reason in comparison.unfinished.items()]
+        raise InputError("\n".join(["no arm came to its end:", *(reasons or ["  all stopped"])]))
     files = [*_write_tables(config, comparison), write_traces(config, folder)]
     if render is not None:
         files += render(config, comparison, folder)
     return TrainingResult(folder, comparison, failed, tuple(files))
 
 
-def collect(config: ExperimentConfig) -> Comparison:
-    """The arms of a run that have ended, side by side."""
+def collect(config: ExperimentConfig, failed: Mapping[str, str] | None = None) -> Comparison:
+    """The arms of a run that have ended, side by side; ``failed`` says why others have not."""
     found = [arm for plan in plan_arms(config) if (arm := read_arm(config, plan)) is not None]
     settings = {
         **config.train.model_dump(),
@@ -184,7 +203,15 @@ def collect(config: ExperimentConfig) -> Comparison:
         arms=found,
         settings=settings,
         examples=_examples(config),
+        unfinished={name: _with_mend(reason) for name, reason in (failed or {}).items()},
     )
+
+
+def _with_mend(reason: str) -> str:
+    if "run again" in reason:
+        return reason
+    end = "" if reason.endswith((".", "!", "?")) else "."
+    return f"{reason}{end} {RESUME}"
 
 
 def _examples(config: ExperimentConfig) -> list[dict[str, Any]]:
@@ -234,6 +261,7 @@ def _write_tables(config: ExperimentConfig, comparison: Comparison) -> list[Path
             }
             for arm in comparison.arms
         ],
+        "unfinished": dict(comparison.unfinished),
     }
     write_atomically(folder / SUMMARY_FILE, json.dumps(summary, indent=1))
     return [folder / METRICS_NAME, folder / SUMMARY_FILE]

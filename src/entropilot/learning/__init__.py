@@ -1,1 +1,1 @@
-"""Learning dynamics: how large a step is safe, and what training does to representations."""
+"""Training dynamics: what a network's layers do from step to step, and what steers its learning."""
