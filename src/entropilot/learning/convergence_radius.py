@@ -54,11 +54,7 @@ def slope_spread(slopes: Array, mask: Array | None = None) -> Array:
     a = as_float(slopes)
     _check_outcomes(a, "slopes")
     xp = namespace(a)
-    if xp is np:
-        spread = a.max(-1) - a.min(-1)
-    else:
-        low, high = xp.aminmax(a, dim=-1)
-        spread = high - low
+    spread = xp.amax(a, -1) - xp.amin(a, -1)
     if mask is not None:
         if tuple(mask.shape) != tuple(spread.shape):
             raise InputError(

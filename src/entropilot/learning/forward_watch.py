@@ -99,5 +99,5 @@ class ForwardWatch:
 
 
 def _counted(gradient: Tensor) -> Tensor:
-    low, high = gradient.aminmax(dim=-1)
-    return (low != 0) | (high != 0)
+    # amax and amin are many times as fast as aminmax; nan counts
+    return (gradient.amin(-1) != 0) | (gradient.amax(-1) != 0)

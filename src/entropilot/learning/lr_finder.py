@@ -173,6 +173,7 @@ def lr_range_figure(found: LearningRateRange) -> Figure:
         2
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     blue, orange, green, grey = "#0072B2", "#D55E00", "#009E73", "#666666"
     figure = Figure(figsize=(10.0, 3.9), layout="constrained")
@@ -207,6 +208,7 @@ def lr_range_figure(found: LearningRateRange) -> Figure:
         label=f"now: {found.learning_rate:.3g}",
     )
     right.set(yscale="log", xlabel="probed step", ylabel=f"learning rate at r = {found.r_target:g}")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_title("The rate at the radius, along training", loc="left", fontsize=10)
     right.legend(frameon=False, fontsize=9)
     for axis in (left, right):

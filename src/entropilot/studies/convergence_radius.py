@@ -248,7 +248,7 @@ STUDY: Final = Study(
         "not promise a lower loss, and the study shows by how much the loss rose. The CNN with "
         "BatchNorm trains full batch, since the common recipe leaves it at half accuracy in eval "
         "mode; its running statistics are left to settle before a step is judged, and shown both "
-        "ways after a spike. ResNet-18 on CIFAR-10 without a learning rate (the paper's largest run) needs a "
-        "GPU and was not run. Temperatures go to 8."
+        "ways after a spike. ResNet-18 on CIFAR-10 without a learning rate (the paper's largest "
+        "run) needs a GPU and was not run. Temperatures go to 8."
     ),
 )

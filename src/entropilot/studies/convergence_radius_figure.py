@@ -83,11 +83,20 @@ def _scatter(axis: Axes, measurements: Sequence[Measurement]) -> None:
                 every += [rho, r * rho]
         axis.plot([], [], MARKERS[number], color=COLOURS[number], markersize=5, label=name)
     span = np.array([min(every, default=0.01) / 2, max(every, default=1.0) * 2])
-    axis.fill_between(span, span / 1e3, span, color=GREEN, alpha=0.1, linewidth=0)
+    axis.fill_between(span, span[0], span, color=GREEN, alpha=0.1, linewidth=0)
     axis.plot(span, span, color="black", linewidth=1.0)
     axis.plot(span, 10 * span, color=GREY, linewidth=0.8, linestyle=":")
-    axis.text(span[0] * 1.2, span[0] * 1.9, "r = 1", fontsize=8, rotation=32)
-    axis.text(span[0] * 1.2, span[0] * 19, "r = 10", fontsize=8, rotation=32, color=GREY)
+    middle = float(np.sqrt(span[0] * span[1])) / 3
+    for factor, colour in ((1, "black"), (10, GREY)):
+        axis.annotate(
+            f"r = {factor}",
+            (middle, factor * middle),
+            xytext=(-3, 4) if factor > 1 else (5, -11),
+            textcoords="offset points",
+            ha="right" if factor > 1 else "left",
+            fontsize=8,
+            color=colour,
+        )
     axis.set(
         xscale="log",
         yscale="log",
@@ -140,7 +149,7 @@ def _course(axis: Axes, arms: dict[str, Any]) -> None:
     rho = np.array([np.nan if v is None else v for v in safe["rho"]], float)
     axis.plot(steps, rho, color=GREEN, linewidth=1.0, label="radius, SafeStep")
     axis.plot(steps, safe["tau"], color="black", linewidth=0.9, linestyle="--", label="its step")
-    axis.axvline(safe["spike"] + 0.5, color=GREY, linewidth=0.9, linestyle=":")
+    axis.axvline(safe["spike"] + 0.5, ymax=0.8, color=GREY, linewidth=0.9, linestyle=":")
     axis.set(yscale="log", xlabel="step", ylabel="training loss, nats; lengths")
     low, high = axis.get_ylim()
     axis.set_ylim(low, high * 30)

@@ -45,8 +45,8 @@ def digits(seed: int, n: int | None = None) -> Digits:
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    datasets = require("sklearn.datasets", extra="learning", purpose="the digits data set")
-    selection = require("sklearn.model_selection", extra="learning", purpose="a stratified split")
+    datasets = require("sklearn.datasets", extra="learn", purpose="the digits data set")
+    selection = require("sklearn.model_selection", extra="learn", purpose="a stratified split")
     x, y = datasets.load_digits(return_X_y=True)
     parts = selection.train_test_split(
         (x / 16).astype(np.float32), y, test_size=0.2, stratify=y, random_state=seed
