@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from entropilot import __version__
-from entropilot.cli import diagnose, models, recipes, run, study, support, utility
+from entropilot.cli import diagnose, metrics, models, recipes, run, study, support, utility
 from entropilot.cli.endings import Ending
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("run")(run.run)
 app.command("diagnose")(diagnose.diagnose)
 app.command("support")(support.support)
 app.command("utility")(utility.utility)
+app.command("report")(metrics.report)
 app.add_typer(study.app, name="study")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")

@@ -141,7 +141,7 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
     """Eight statements; means over seeds, ranges in brackets."""
     etas = sorted((float(e) for e in measurements[0]["deviation"]), reverse=True)
     shown = f"{min(etas, key=lambda e: abs(e - 0.01)):g}"
-    finer = f"{min((e for e in etas if e < float(shown)), default=float(shown)):g}"
+    finer = f"{max((e for e in etas if e < float(shown)), default=float(shown)):g}"
     return [
         *_invariance(measurements, etas, shown, finer),
         _coincidence(measurements, shown),

@@ -62,10 +62,17 @@ def measure(scale: Scale, seed: int, progress: Progress) -> Measurement:
 
 
 def blobs(n: int, k: int, d: int, seed: int) -> tuple[Floats, NDArray[np.int64]]:
-    """N points of k blobs of unit variance with centres at distance 60 from the origin."""
+    """Points of k blobs of unit variance with centres at distance 60 from the origin.
+
+    Centres are at right angles, or spread over a circle in two dimensions, so that no two blobs
+    touch.
+    """
     rng = np.random.default_rng([seed, k, d])
-    centres = rng.normal(size=(k, d))
-    centres *= 60 / np.linalg.norm(centres, axis=1, keepdims=True)
+    if d >= k:
+        centres = 60 * np.linalg.qr(rng.normal(size=(d, k)))[0].T
+    else:
+        turn = 2 * np.pi * (np.arange(k) / k + rng.random())
+        centres = 60 * np.stack([np.cos(turn), np.sin(turn)], 1)
     labels = np.arange(n) % k
     return rng.normal(size=(n, d)) + centres[labels], labels
 
