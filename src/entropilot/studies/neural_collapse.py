@@ -200,7 +200,7 @@ def _sweep(
         closed = ufm_mse(counts, decay, decay, depth)
         ends = []
         for start in range(sizes.starts):
-            std = (0.1, 0.3, 0.6)[start % 3]
+            std = (0.3, 0.8, 1.5)[start % 3]  # small starts fall into the zero solution
             problem = start_of(counts, depth, sizes.sweep_width, decay, 100 * seed + start, std)
             solve(problem, sizes.solver_steps)
             ends.append((float(problem.value()), float(np.sqrt(_row_squares(problem)[3]))))
@@ -274,7 +274,8 @@ STUDY = Study(
     draw=draw,
     notes=(
         "The unconstrained problem and the sweep are minimised from random starts by L-BFGS in "
-        "float64, the best of three in the sweep; the course is that of SGD. The networks are "
+        "float64, the best of three in the sweep, of spread 0.3, 0.8 and 1.5: all zeros is a local "
+        "minimum with three layers, and smaller starts fall into it. The course is that of SGD. The networks are "
         "64-256-256-10 on scikit-learn's digits with a bias-free last layer; the closed form "
         "leaves out their body, so that only geometry and order are compared."
     ),

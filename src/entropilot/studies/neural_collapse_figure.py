@@ -129,7 +129,7 @@ def _draw_norms(axes: Axes, measurements: Sequence[Measurement], kind: str) -> N
             place, run["w_sq"], "o", color=COLOURS[1], ms=4, mfc="none",
             label="network" if i == 0 else None,
         )  # fmt: skip
-    axes.set_ylim(0, None)
+    axes.set_ylim(0, 1.15 * max(max(run["w_sq"]) for run in runs))
     axes.set_ylabel("|w|² of the class")
     axes.set_xlabel("digit (100 samples each)" if kind == "balanced" else "samples of the class")
     axes.set_title(f"Lengths of the classifier, {kind}", fontsize=10)

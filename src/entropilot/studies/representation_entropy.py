@@ -97,6 +97,7 @@ def _corrupted_rows(d: int, n: int, seed: int) -> list[dict[str, float]]:
         wrong[chosen] = other[chosen]
         rows.append({
             "d": d, "share": share, "dsmi": dsmi(points, wrong, 10.0).value,
+            "dsmi_2": dsmi(points, wrong, 10.0, 2).value,
             "binned": dsmi(points, wrong, measure=lambda z: shannon_binned(z, 2)).value,
             "exact": _label_information(labels, wrong),
         })  # fmt: skip
@@ -171,7 +172,7 @@ def _rescaled(features: Tensor) -> dict[str, float]:
 
 
 def judge(measurements: Sequence[Measurement]) -> list[Finding]:
-    """Eight statements; means over seeds, ranges in brackets."""
+    """Nine statements; means over seeds, ranges in brackets."""
     off = [abs(row["dse"][2] - np.log2(row["k"])) for m in measurements for row in m["blobs"]]
     ends = {kind: [m["networks"][kind][-1] for m in measurements] for kind in ("true", "shuffled")}
     starts = [m["networks"]["true"][0] for m in measurements]
@@ -191,7 +192,8 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
             "within 0.02 bits",
             max(off) <= 0.02,
         ),
-        _corruption(measurements),
+        _corruption(measurements, 1),
+        _corruption(measurements, 2),
         _information(measurements),
         Finding(
             "DSE of the features rises in training (width 10, as published)",
@@ -230,17 +232,18 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
     ]
 
 
-def _corruption(measurements: Sequence[Measurement]) -> Finding:
+def _corruption(measurements: Sequence[Measurement], t: int) -> Finding:
+    name = "dsmi" if t == 1 else "dsmi_2"
     falls, spreads = [], []
     for m in measurements:
-        table = {(r["d"], r["share"]): r["dsmi"] for r in m["corrupted"]}
+        table = {(r["d"], r["share"]): r[name] for r in m["corrupted"]}
         for d in DIMENSIONS:
             column = [table[d, s] for s in CORRUPTION]
             falls.append(max(b - a for a, b in pairwise(column)))
         clean = [table[d, 0.0] for d in DIMENSIONS]
         spreads.append(max(clean) - min(clean))
     return Finding(
-        "DSMI falls as labels are corrupted, whatever the dimension",
+        f"DSMI falls as labels are corrupted, whatever the dimension (t = {t})",
         f"largest rise between two steps {spread(falls, '.3f')} bits; clean labels differ by "
         f"{spread(spreads, '.2f')} bits between 2, 20 and 200 dimensions",
         "no rise above 0.03 bits, dimensions within 0.4",
@@ -253,11 +256,11 @@ def _information(measurements: Sequence[Measurement]) -> Finding:
     for m in measurements:
         for d in DIMENSIONS:
             rows = {r["share"]: r for r in m["corrupted"] if r["d"] == d}
-            kept.append(rows[0.25]["dsmi"] / rows[0.0]["dsmi"])
+            kept.append(rows[0.25]["dsmi_2"] / rows[0.0]["dsmi_2"])
             exact.append(rows[0.25]["exact"] / rows[0.0]["exact"])
     return Finding(
         "DSMI measures mutual information in bits",
-        f"a quarter of wrong labels leaves {spread(kept, '.2f')} of DSMI and "
+        f"a quarter of wrong labels leaves {spread(kept, '.2f')} of DSMI (t = 2) and "
         f"{spread(exact, '.2f')} of the exact information",
         "the same part, within 0.1",
         abs(float(np.mean(kept)) - float(np.mean(exact))) <= 0.1,

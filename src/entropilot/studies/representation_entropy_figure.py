@@ -50,18 +50,27 @@ def _draw_blobs(axes: Axes, measurements: Sequence[Measurement]) -> None:
 def _draw_corruption(axes: Axes, measurements: Sequence[Measurement]) -> None:
     rows: list[dict[str, Any]] = [r for m in measurements for r in m["corrupted"]]
     shares = sorted({r["share"] for r in rows})
+
+    def means(name: str, own: list[dict[str, Any]]) -> list[float]:
+        return [float(np.mean([r[name] for r in own if r["share"] == s])) for s in shares]
+
     for d, colour in zip(sorted({r["d"] for r in rows}), COLOURS[2:], strict=False):
-        for name, style in (("dsmi", "o-"), ("binned", "s--")):
-            y = [
-                np.mean([r[name] for r in rows if r["d"] == d and r["share"] == s]) for s in shares
-            ]
-            axes.plot(
-                shares, y, style, color=colour, ms=4,
-                label=f"{'DSMI' if name == 'dsmi' else 'binned'}, {d} dimensions",
-            )  # fmt: skip
-    exact = [np.mean([r["exact"] for r in rows if r["share"] == s]) for s in shares]
-    axes.plot(shares, exact, ":", color=COLOURS[0], label="exact information")
+        own = [r for r in rows if r["d"] == d]
+        for name, style, t in (("dsmi_2", "o-", 2), ("dsmi", "o--", 1)):
+            label = f"DSMI, {d} dimensions, t = {t}"
+            axes.plot(shares, means(name, own), style, color=colour, ms=4, label=label)
+    middle = [r for r in rows if r["d"] == 20]
+    axes.plot(
+        shares,
+        means("binned", middle),
+        "s--",
+        color=COLOURS[1],
+        ms=4,
+        label="binned, 20 dimensions",
+    )
+    axes.plot(shares, means("exact", rows), ":", color=COLOURS[0], label="exact information")
     _finish(axes, "points and labels of 4 blobs, bits", "share of random labels")
+    axes.legend(frameon=False, fontsize=7)
 
 
 def _draw_course(axes: Axes, measurements: Sequence[Measurement], name: str, title: str) -> None:
