@@ -84,7 +84,7 @@ def test_arm_in_trl_leaves_what_a_local_one_leaves_and_survives_a_stop(
     (arm,) = result.comparison.arms
     assert arm.end != arm.start
 
-    class StopError(Exception):
+    class StopError(KeyboardInterrupt):  # as Ctrl-C does; an Exception fails the arm alone
         pass
 
     def stop(_arm: ArmPlan, row: Mapping[str, Any]) -> None:

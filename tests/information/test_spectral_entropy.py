@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entropilot.errors import ConfigurationError, InputError, LimitError
+from entropilot.information._tridiagonal_kernels import NODES, entropy_sum, tridiagonal
 from entropilot.information.diffusion_spectrum import (
     as_points,
     diffusion_eigenvalues,
@@ -75,7 +76,7 @@ def test_limits() -> None:
 @pytest.mark.parametrize("sigma", [0.7, 3.0, 40.0])
 @pytest.mark.parametrize("dimensions", [1, 3])
 def test_the_low_rank_spectrum_is_the_dense_one(sigma: float, dimensions: int) -> None:
-    z = np.random.default_rng(0).normal(size=(400, dimensions)) * 3
+    z = np.random.default_rng(0).normal(size=(600, dimensions)) * 3
     d = ((z[:, None] - z[None]) ** 2).sum(-1)
     g = np.exp(-d / (2 * sigma**2))
     r = g.sum(1)
@@ -107,6 +108,27 @@ def test_the_median_rule_is_free_of_scale(scale: float) -> None:
     z = np.random.default_rng(0).normal(size=(80, 6))
     expected = dse(z, "median:1/3")
     assert dse(z * scale, "median:1/3") == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_the_sum_without_eigenvalues_is_the_sum_over_them(values: list[float], seed: int) -> None:
+    spectrum = np.append(values, 1.0)
+    n = len(spectrum)
+    turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
+    diagonal, beside = tridiagonal((turn * spectrum) @ turn.T)
+    form = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+    np.testing.assert_allclose(np.linalg.eigvalsh(form), np.sort(spectrum), atol=1e-13)
+    safe = np.where(spectrum > 0, spectrum, 1.0)
+    expected = float((safe * np.log(safe)).sum())
+    assert entropy_sum(diagonal, beside, NODES) == pytest.approx(expected, abs=1e-11)
+
+
+@pytest.mark.parametrize("n", [499, 501])
+def test_both_reductions_give_the_entropy_of_the_eigenvalues(n: int) -> None:
+    z = np.random.default_rng(0).normal(size=(n, 10))
+    by_values = dse_from_eigenvalues(diffusion_eigenvalues(z, 3.0))
+    assert dse(z, 3.0) == pytest.approx(by_values, abs=1e-10)
 
 
 def test_duplicates_count_as_weight_and_not_as_distance() -> None:

@@ -13,6 +13,7 @@ from entropilot import __version__
 from entropilot.cli import (
     diagnose,
     epiplexity,
+    metrics,
     models,
     recipes,
     run,
@@ -57,6 +58,7 @@ app.command("support")(support.support)
 app.command("utility")(utility.utility)
 app.command("epiplexity")(epiplexity.epiplexity)
 app.command("simulate")(simulate.simulate)
+app.command("report")(metrics.report)
 app.add_typer(study.app, name="study")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")

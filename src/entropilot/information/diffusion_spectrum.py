@@ -29,6 +29,7 @@ from entropilot.information._gaussian_kernels import (
     lower_row_sums,
     scale_lower,
 )
+from entropilot.information._tridiagonal_kernels import FEW, tridiagonal
 
 Floats = NDArray[np.float64]
 Sigma = float | str
@@ -76,23 +77,61 @@ def diffusion_eigenvalues(
         >>> diffusion_eigenvalues(far, sigma=10.0).round(4).tolist()
         [1.0, 1.0, 0.0, 0.0]
     """
+    found = diffusion_form(
+        Z, sigma, alpha, max_n=max_n, seed=seed, normalize=normalize, neighbours=neighbours
+    )
+    if not isinstance(found, tuple):
+        return found
+    from scipy.linalg.lapack import dsterf
+
+    values, failed = dsterf(*found)
+    if failed:
+        raise InputError("the eigenvalues did not converge; look for values of extreme size")
+    descending: Floats = np.ascontiguousarray(values[::-1])
+    return descending
+
+
+def diffusion_form(
+    Z: Any,
+    sigma: Sigma = 10.0,
+    alpha: float = 0.0,
+    *,
+    max_n: int | None = 10_000,
+    seed: int = 0,
+    normalize: Literal["l2"] | None = None,
+    neighbours: int | None = None,
+) -> Floats | tuple[Floats, Floats]:
+    """What the spectrum is read from: all eigenvalues, or a tridiagonal matrix that has them.
+
+    Arguments as in ``diffusion_eigenvalues``.
+
+    Returns:
+        [N] descending eigenvalues where the kernel has a low rank; else the diagonal [N] and the
+        entries beside it [N - 1] of a tridiagonal matrix with the same eigenvalues.
+
+    Examples:
+        >>> len(diffusion_form(np.arange(3.0)))
+        2
+    """
     if not 0 <= alpha <= 1:
         raise ConfigurationError(f"alpha is {alpha}; it must be in [0, 1]")
     points = subsample(as_points(Z, normalize), max_n, seed)
     check_exact_size(len(points))
     if neighbours is not None:
-        return _dense_spectrum(_local_kernel(points, neighbours), alpha)
-    width = kernel_width(points, sigma, seed)
-    if alpha == 0 and len(points) > 2:
-        factor = _low_rank(points, width)
+        lower = _local_kernel(points, neighbours)
+        sums = lower_row_sums(lower)
+    else:
+        width = kernel_width(points, sigma, seed)
+        factor = _low_rank(points, width) if alpha == 0 else None
         if factor is not None:
             return _spectrum_of_factor(factor, len(points))
-    lower, sums = gaussian_matrix(points, width)
-    warn_if_saturated(sums)
-    if alpha == 0:
-        scale_lower(lower, 1 / np.sqrt(sums))
-        return eigenvalues_of_lower(lower)
-    return _dense_spectrum(lower, alpha, sums)
+        lower, sums = gaussian_matrix(points, width)
+        warn_if_saturated(sums)
+    if alpha:
+        scale_lower(lower, sums**-alpha)
+        sums = lower_row_sums(lower)
+    scale_lower(lower, 1 / np.sqrt(sums))
+    return tridiagonal_of(lower)
 
 
 def kernel_width(points: Floats, sigma: Sigma = 10.0, seed: int = 0) -> float:
@@ -240,15 +279,25 @@ def warn_if_saturated(row_sums: Floats) -> None:
         )
 
 
-def eigenvalues_of_lower(lower: Floats) -> Floats:
-    """Descending eigenvalues of a symmetric matrix by its lower triangle, which is overwritten."""
-    from scipy.linalg import eigh
+def tridiagonal_of(lower: Floats) -> tuple[Floats, Floats]:
+    """Tridiagonal form of a symmetric matrix by its lower triangle, which is overwritten."""
+    n = len(lower)
+    if n <= FEW:
+        found: tuple[Floats, Floats] = tridiagonal(np.ascontiguousarray(lower))
+        return found
+    from scipy.linalg.lapack import dsytrd
 
     # LAPACK counts columns first, so that our lower triangle is its upper one, without a copy
-    found = eigh(
-        lower.T, lower=False, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evd"
-    )
-    descending: Floats = np.ascontiguousarray(found[::-1])
+    _, diagonal, beside, _, _ = dsytrd(lower.T, lower=0, lwork=64 * n, overwrite_a=1)
+    return diagonal, beside
+
+
+def eigenvalues_of_lower(lower: Floats) -> Floats:
+    """Descending eigenvalues of a symmetric matrix by its lower triangle, which is overwritten."""
+    from scipy.linalg.lapack import dsterf
+
+    values, _ = dsterf(*tridiagonal_of(lower))
+    descending: Floats = np.ascontiguousarray(values[::-1])
     return descending
 
 
@@ -303,7 +352,7 @@ def _too_slow(course: list[float], most: int, left: float) -> bool:
 def _low_rank(points: Floats, sigma: float) -> Floats | None:
     n = len(points)
     most = n // 5
-    if n < 64 or most < 8:
+    if n < 500:
         return None
     left = max(LEFT, n * 4e-16)
     factor, rest = pivoted_cholesky(points, sigma, most, left)
@@ -329,16 +378,6 @@ def _products(points: Floats) -> Floats:
     upper = dsyrk(1.0, points.T, trans=1)  # half of the operations of a product
     lower: Floats = upper.T
     return lower
-
-
-def _dense_spectrum(lower: Floats, alpha: float, sums: Floats | None = None) -> Floats:
-    if sums is None:
-        sums = lower_row_sums(lower)
-    if alpha:
-        scale_lower(lower, sums**-alpha)
-        sums = lower_row_sums(lower)
-    scale_lower(lower, 1 / np.sqrt(sums))
-    return eigenvalues_of_lower(lower)
 
 
 def _local_kernel(points: Floats, neighbours: int) -> Floats:

@@ -228,7 +228,7 @@ class SKANet:
         names = rows[0].keys()
         return SKATrace(
             eta=eta,
-            time=eta * np.arange(len(rows)),
+            time=eta * np.arange(len(rows), dtype=np.float64),
             metrics={name: np.array([row[name] for row in rows]).T for name in names},
             outputs=np.array(outputs, dtype=np.float64),
             stopped=stopped,
