@@ -24,7 +24,7 @@ from entropilot.models.attention_kernels import BLOCK, room_for_keys, room_for_v
 from entropilot.models.causal_decoding import CausalDecoder
 from entropilot.models.decoding import move_rows
 from entropilot.models.packed_layers import add_norm, swiglu
-from entropilot.models.products import RoundedLinear, products_in
+from entropilot.models.products import products_in
 from entropilot.models.rotary_kernels import attend_rotated
 
 KNOWN: Final = ("LlamaForCausalLM", "Qwen2ForCausalLM")
@@ -85,7 +85,7 @@ class LlamaDecoder(CausalDecoder):
         super().__init__(model, n_vocab=n_vocab)
         self.products = products
         body = model.base_model
-        make = _plain if products == "float32" else RoundedLinear
+        make, self.kind = _KINDS[products]
         self.layers = [_layer(layer, make) for layer in body.layers]
         attention = body.layers[0].self_attn
         self.scale = np.float32(attention.scaling)
@@ -150,15 +150,17 @@ class LlamaDecoder(CausalDecoder):
         padding = self.padding.numpy()
         more = None
         for number, layer in enumerate(self.layers):
-            x, normed = add_norm(x, more, layer.norm1, self.epsilon)
-            qkv = layer.qkv(normed)
+            x, normed = add_norm(x, more, layer.norm1, self.epsilon, self.kind)
+            qkv = layer.qkv(normed).float()
             keys, values = self.keys[number], self.values[number]
             y = x.new_empty(len(x), qkv.shape[1] - 2 * values.shape[1] * values.shape[3])
             attend_rotated(
                 qkv.numpy(), keys.numpy(), values.numpy(), *self.turns, slot, padding, y.numpy(),
                 self.scale, score,
             )  # fmt: skip
-            x, normed = add_norm(x, layer.out(y), layer.norm2, self.epsilon)
+            x, normed = add_norm(
+                x, layer.out(y.to(self.kind)), layer.norm2, self.epsilon, self.kind
+            )
             more = layer.down(swiglu(layer.gate_up(normed)))
         _, normed = add_norm(x, more, self.norm, self.epsilon)
         return linear(normed, self.head, self.head_bias)
@@ -209,6 +211,14 @@ def _weight(module: Any) -> Tensor:
 
 def _plain(weight: Tensor, bias: Tensor | None) -> Linear:
     return lambda x: linear(x, weight, bias)
+
+
+def _rounded(weight: Tensor, bias: Tensor | None) -> Linear:
+    return _plain(weight.bfloat16(), None if bias is None else bias.bfloat16())
+
+
+#: How a linear layer is made of its weights, and the precision of what it reads and returns.
+_KINDS: Final = {"float32": (_plain, torch.float32), "bfloat16": (_rounded, torch.bfloat16)}
 
 
 def _in_order(x: Tensor, order: Tensor | None) -> Tensor:

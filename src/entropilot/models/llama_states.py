@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -30,6 +30,10 @@ from entropilot.models.packed_layers import (
     rounded_linear,
     swiglu,
 )
+
+#: How products are formed, and the precision of what they read.
+_EXACT: Final = (linear, torch.float32)
+_ROUNDED: Final = (rounded_linear, torch.bfloat16)
 
 
 def can_pack(model: Any, prompts: Sequence[Ids], lengths: Tensor) -> bool:
@@ -81,10 +85,12 @@ def packed_states(
     cos, sin = body.rotary_emb(x, position_ids=torch.arange(columns)[None])
     half = cos.shape[-1] // 2
     turns = Turns(*(t[0, :, :half].float().contiguous().numpy() for t in (cos, sin)))
-    product = linear if products == "float32" else rounded_linear
+    product, kind = _EXACT if products == "float32" else _ROUNDED
     more = None
     for layer in body.layers:
-        x, more = _layer(layer, x, more, partial(attend, buckets=buckets, turns=turns), product)
+        x, more = _layer(
+            layer, x, more, partial(attend, buckets=buckets, turns=turns), product, kind
+        )
     _, normed = add_norm(x, more, body.norm.weight, body.norm.variance_epsilon)
     return normed.index_select(0, torch.from_numpy(wanted))
 
@@ -95,17 +101,18 @@ def _layer(
     more: Tensor | None,
     attention: Callable[..., Tensor],
     product: Callable[..., Tensor],
+    kind: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """The residual within a layer, and what the layer's MLP adds to it."""
     own, mlp = layer.self_attn, layer.mlp
     before, after = layer.input_layernorm, layer.post_attention_layernorm
-    x, normed = add_norm(x, more, before.weight, before.variance_epsilon)
+    x, normed = add_norm(x, more, before.weight, before.variance_epsilon, kind)
     size = own.head_dim
     heads = own.q_proj.weight.shape[0] // size
     qkv = product(normed, *_joined(own.q_proj, own.k_proj, own.v_proj))
     y = attention(qkv, heads=heads, size=size, scale=own.scaling)
     y = product(y, own.o_proj.weight, own.o_proj.bias)
-    x, normed = add_norm(x, y, after.weight, after.variance_epsilon)
+    x, normed = add_norm(x, y, after.weight, after.variance_epsilon, kind)
     y = swiglu(product(normed, *_joined(mlp.gate_proj, mlp.up_proj)))
     return x, product(y, mlp.down_proj.weight, mlp.down_proj.bias)
 

@@ -2,6 +2,8 @@
 
 Each pass reads and writes its tokens once, where chains of operators write every step to memory.
 
+Arrays named "F" are float32 or the bits of bfloat16 as uint16; sums are in float32.
+
 Legend: N packed tokens, B sequences, L columns, H query heads, G key heads, d numbers a head,
 D width, F width of the MLP.
 """
@@ -11,21 +13,45 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 from numpy.typing import NDArray
 
-from entropilot.information._numeric import exp32
+from entropilot.information._numeric import bfloat16_bits, bits_of_bfloat16, exp32
 
 F32 = NDArray[np.float32]
+F = NDArray[np.float32] | NDArray[np.uint16]
 I64 = NDArray[np.int64]
 
 _EDGE: Final = np.float32(87.0)  # exp32 is defined within
 _ROWS: Final = 64  # sums over so many rows are in float32, the rest in float64
 
 
+def wide(x: Any) -> Any:
+    """The float32 of an entry; only inside kernels."""
+    raise NotImplementedError
+
+
+def narrow(x: Any, out: Any) -> Any:
+    """A float32 as an entry of the array ``out``; only inside kernels."""
+    raise NotImplementedError
+
+
+@overload(wide, strict=False)
+def _wide(x: Any) -> Any:
+    return (lambda x: bfloat16_bits(x)) if x == types.uint16 else (lambda x: x)  # noqa: PLW0108
+
+
+@overload(narrow, strict=False)
+def _narrow(x: Any, out: Any) -> Any:  # noqa: ARG001
+    if out.dtype == types.uint16:
+        return lambda x, out: bits_of_bfloat16(x)  # noqa: ARG005
+    return lambda x, out: x  # noqa: ARG005
+
+
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def add_norm(
-    x: F32, more: F32, weight: F32, epsilon: Any, total: F32, normed: F32, factor: F32
+    x: F32, more: F, weight: F32, epsilon: Any, total: F32, normed: F, factor: F32
 ) -> None:
     """Residual and RMS norm: total = x + more; normed = weight total factor.
 
@@ -38,7 +64,7 @@ def add_norm(
         squares = np.float32(0.0)
         if more.size > 0:
             for i in range(width):
-                value = x[row, i] + more[row, i]
+                value = x[row, i] + wide(more[row, i])
                 total[row, i] = value
                 squares += value * value
         else:
@@ -48,19 +74,20 @@ def add_norm(
         inverse = np.float32(1.0) / np.sqrt(squares / np.float32(width) + epsilon)
         factor[row] = inverse
         for i in range(width):
-            normed[row, i] = weight[i] * (source[i] * inverse)
+            normed[row, i] = narrow(weight[i] * (source[i] * inverse), normed)
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def add_norm_backward(
-    total: F32, weight: F32, factor: F32, slope_total: F32, slope: F32, out: F32,
+    total: F32, weight: F32, factor: F32, slope_total: F32, slope: F, out: F32, more: F,
     to_weight: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Slopes of ``add_norm``: out [N, D] to x and to more alike, to_weight [D] (zeros at first).
+    """Slopes of ``add_norm``: out [N, D] to x, to_weight [D] (zeros at first).
 
         u = slope weight ;  out = slope_total + factor (u - total factor^2 mean(u total))
 
-    An empty ``slope_total`` adds nothing.
+    An empty ``slope_total`` adds nothing. ``more`` is the slope to what was
+    added: out in another precision, or empty where that is the same.
     """
     n, width = total.shape
     part = np.zeros(width, np.float32)
@@ -68,18 +95,18 @@ def add_norm_backward(
         f = factor[row]
         dot = np.float32(0.0)
         for i in range(width):
-            g = slope[row, i] * total[row, i]
+            g = wide(slope[row, i]) * total[row, i]
             part[i] += g * f
             dot += g * weight[i]
         back = dot / np.float32(width) * f * f * f
+        for i in range(width):
+            out[row, i] = wide(slope[row, i]) * weight[i] * f - total[row, i] * back
         if slope_total.size > 0:
             for i in range(width):
-                out[row, i] = (
-                    slope_total[row, i] + slope[row, i] * weight[i] * f - total[row, i] * back
-                )
-        else:
+                out[row, i] += slope_total[row, i]
+        if more.size > 0:
             for i in range(width):
-                out[row, i] = slope[row, i] * weight[i] * f - total[row, i] * back
+                more[row, i] = narrow(out[row, i], more)
         if row % _ROWS == _ROWS - 1 or row == n - 1:
             for i in range(width):
                 to_weight[i] += part[i]
@@ -87,21 +114,22 @@ def add_norm_backward(
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
-def swiglu(both: F32, out: F32) -> None:
+def swiglu(both: F, out: F) -> None:
     """The gated product out = gate sigmoid(gate) up, both = [gate, up] of [N, 2 F]."""
     n, width = out.shape
     one = np.float32(1.0)
     for row in range(n):
         gate, up, y = both[row, :width], both[row, width:], out[row]
         for i in range(width):
-            z = -gate[i]
+            x = wide(gate[i])
+            z = -x
             z = _EDGE if z > _EDGE else z
             z = -_EDGE if z < -_EDGE else z
-            y[i] = gate[i] * up[i] / (one + exp32(z))
+            y[i] = narrow(x * wide(up[i]) / (one + exp32(z)), out)
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
-def swiglu_backward(both: F32, slope: F32, out: F32) -> None:
+def swiglu_backward(both: F, slope: F, out: F) -> None:
     """Slopes [N, 2 F] of ``swiglu``: s = sigmoid(gate); up s (1 + gate (1 - s)) and gate s."""
     n, width = slope.shape
     one = np.float32(1.0)
@@ -109,12 +137,14 @@ def swiglu_backward(both: F32, slope: F32, out: F32) -> None:
         gate, up = both[row, :width], both[row, width:]
         to_gate, to_up, g = out[row, :width], out[row, width:], slope[row]
         for i in range(width):
-            z = -gate[i]
+            x = wide(gate[i])
+            z = -x
             z = _EDGE if z > _EDGE else z
             z = -_EDGE if z < -_EDGE else z
-            s = one / (one + exp32(z))
-            to_gate[i] = g[i] * up[i] * s * (one + gate[i] * (one - s))
-            to_up[i] = g[i] * gate[i] * s
+            share = one / (one + exp32(z))
+            s = wide(g[i]) * share
+            to_gate[i] = narrow(wide(up[i]) * s * (one + x * (one - share)), out)
+            to_up[i] = narrow(x * s, out)
 
 
 @njit(cache=True, nogil=True)
@@ -137,34 +167,38 @@ def spread(qkv: F32, rows: I64, lengths: I64, cos: F32, sin: F32, q: F32, k: F32
                 _turn(x[at : at + size], c, s, k[b, j, h], half)
                 at += groups * size
                 for i in range(size):
-                    v[b, j, h, i] = x[at + i]
+                    v[b, j, h, i] = wide(x[at + i])
         for x in (q, k, v):
             x[b, lengths[b] :] = np.float32(0.0)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _turn(x: F32, c: F32, s: F32, out: F32, half: int) -> None:
+def _turn(x: F, c: F32, s: F32, out: F32, half: int) -> None:
     for i in range(half):
-        low, high = x[i], x[i + half]
+        low, high = wide(x[i]), wide(x[i + half])
         out[i] = low * c[i] - high * s[i]
         out[i + half] = high * c[i] + low * s[i]
 
 
 @njit(cache=True, nogil=True)
-def collect(padded: F32, rows: I64, first: I64, lengths: I64, out: F32) -> None:
+def collect(padded: F32, rows: I64, first: I64, lengths: I64, out: F) -> None:
     """Columns first[b].. of each sequence of [B, L, D] to their packed tokens, [N, D]."""
     for b in range(padded.shape[0]):
         for j in range(first[b], lengths[b]):
-            out[rows[b, j]] = padded[b, j]
+            y, x = out[rows[b, j]], padded[b, j]
+            for i in range(x.size):
+                y[i] = narrow(x[i], out)
 
 
 @njit(cache=True, nogil=True)
-def scatter(packed: F32, rows: I64, first: I64, lengths: I64, out: F32) -> None:
+def scatter(packed: F, rows: I64, first: I64, lengths: I64, out: F32) -> None:
     """The other way: [N, D] -> [B, L, D], zeros elsewhere."""
     for b in range(out.shape[0]):
         out[b, : first[b]] = np.float32(0.0)
         for j in range(first[b], lengths[b]):
-            out[b, j] = packed[rows[b, j]]
+            y, x = out[b, j], packed[rows[b, j]]
+            for i in range(x.size):
+                y[i] = wide(x[i])
         out[b, lengths[b] :] = np.float32(0.0)
 
 

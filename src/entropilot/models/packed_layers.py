@@ -6,7 +6,7 @@ D width, F width of the MLP.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from entropilot.models import packed_kernels as kernels
 
+_NOTHING: Final = np.empty((0, 0), np.float32)
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
@@ -35,9 +36,13 @@ class Turns(NamedTuple):
 
 
 def add_norm(
-    x: Tensor, more: Tensor | None, weight: Tensor, epsilon: float
+    x: Tensor,
+    more: Tensor | None,
+    weight: Tensor,
+    epsilon: float,
+    kind: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
-    """The residual x + more [N, D], and its RMS norm.
+    """The residual x + more [N, D] in float32, and its RMS norm in the precision ``kind``.
 
     Examples:
         >>> total, normed = add_norm(torch.ones(1, 2), torch.ones(1, 2), torch.ones(2), 0.0)
@@ -45,9 +50,9 @@ def add_norm(
         ([[2.0, 2.0]], [[1.0, 1.0]])
     """
     if more is None:
-        normed: Tensor = _applied(_Norm, x, weight, epsilon)
+        normed: Tensor = _applied(_Norm, x, weight, epsilon, kind)
         return x, normed
-    total, normed = _applied(_AddNorm, x, more, weight, epsilon)
+    total, normed = _applied(_AddNorm, x, more, weight, epsilon, kind)
     return total, normed
 
 
@@ -63,9 +68,9 @@ def swiglu(both: Tensor) -> Tensor:
 
 
 def rounded_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A linear layer whose three products have bfloat16 inputs; float32 in and out."""
-    y: Tensor = _applied(_RoundedLinear, x, weight, bias)
-    return y
+    """A linear layer in bfloat16, x and result included; its weights stay in float32."""
+    short = None if bias is None else bias.bfloat16()
+    return torch.nn.functional.linear(x, weight.bfloat16(), short)
 
 
 def attend(
@@ -77,7 +82,8 @@ def attend(
     is taken from one of them, and what its key and value receive from all is added up.
 
     Args:
-        qkv: [N, (H + 2 G) d] queries, keys and values before the rotation.
+        qkv: [N, (H + 2 G) d] queries, keys and values before the rotation, float32 or bfloat16, as
+            is the result.
         buckets: the sequences. Each token is the result of exactly one.
         turns: of at least as many columns as the longest sequence has.
         heads: H.
@@ -95,34 +101,31 @@ def _applied(function: Any, *inputs: Any) -> Any:
 class _AddNorm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, more: Tensor, weight: Tensor, epsilon: float
+        ctx: Any, x: Tensor, more: Tensor, weight: Tensor, epsilon: float, kind: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        total, normed = torch.empty_like(x), torch.empty_like(x)
+        total, normed = torch.empty_like(x), torch.empty_like(x, dtype=kind)
         factor = x.new_empty(len(x))
         kernels.add_norm(
             _array(x), _array(more), _array(weight), np.float32(epsilon), total.numpy(),
-            normed.numpy(), factor.numpy(),
+            _array(normed), factor.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(total, weight, factor)
+        ctx.kind = more.dtype
         return total, normed
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope_total: Tensor, slope: Tensor) -> tuple[Any, ...]:
-        out, to_weight = _norm_backward(ctx.saved_tensors, slope_total, slope)
-        return out, out, to_weight, None
+        out, more, to_weight = _norm_backward(ctx.saved_tensors, slope_total, slope, ctx.kind)
+        return out, more, to_weight, None, None
 
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        normed, factor, none = (
-            torch.empty_like(x),
-            x.new_empty(len(x)),
-            np.empty((0, 0), np.float32),
-        )
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float, kind: torch.dtype) -> Tensor:
+        normed, factor = torch.empty_like(x, dtype=kind), x.new_empty(len(x))
         kernels.add_norm(
-            _array(x), none, _array(weight), np.float32(epsilon), none, normed.numpy(),
+            _array(x), _NOTHING, _array(weight), np.float32(epsilon), _NOTHING, _array(normed),
             factor.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(x, weight, factor)
@@ -131,21 +134,27 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
-        out, to_weight = _norm_backward(ctx.saved_tensors, None, slope)
-        return out, to_weight, None
+        out, _, to_weight = _norm_backward(ctx.saved_tensors, None, slope, torch.float32)
+        return out, to_weight, None, None
 
 
 def _norm_backward(
-    saved: tuple[Tensor, Tensor, Tensor], slope_total: Tensor | None, slope: Tensor
-) -> tuple[Tensor, Tensor]:
+    saved: tuple[Tensor, Tensor, Tensor],
+    slope_total: Tensor | None,
+    slope: Tensor,
+    kind: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Slopes to the residual, to what was added to it (in its precision) and to the weight."""
     total, weight, factor = saved
     out = torch.empty_like(total)
+    more = out if kind == out.dtype else torch.empty_like(total, dtype=kind)
     to_weight = np.zeros(total.shape[1])
-    extra = np.empty((0, 0), np.float32) if slope_total is None else _array(slope_total)
     kernels.add_norm_backward(
-        _array(total), _array(weight), factor.numpy(), extra, _array(slope), out.numpy(), to_weight
-    )
-    return out, torch.from_numpy(to_weight).to(weight.dtype)
+        _array(total), _array(weight), factor.numpy(),
+        _NOTHING if slope_total is None else _array(slope_total), _array(slope), out.numpy(),
+        _NOTHING if more is out else _array(more), to_weight,
+    )  # fmt: skip
+    return out, more, torch.from_numpy(to_weight).to(weight.dtype)
 
 
 class _Swiglu(torch.autograd.Function):
@@ -153,7 +162,7 @@ class _Swiglu(torch.autograd.Function):
     def forward(ctx: Any, both: Tensor) -> Tensor:
         ctx.save_for_backward(both)
         out = both.new_empty(len(both), both.shape[1] // 2)
-        kernels.swiglu(_array(both), out.numpy())
+        kernels.swiglu(_array(both), _array(out))
         return out
 
     @staticmethod
@@ -161,29 +170,8 @@ class _Swiglu(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         (both,) = ctx.saved_tensors
         out = torch.empty_like(both)
-        kernels.swiglu_backward(_array(both), _array(slope), out.numpy())
+        kernels.swiglu_backward(_array(both), _array(slope), _array(out))
         return out
-
-
-class _RoundedLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        narrow, own = x.bfloat16(), weight.bfloat16()
-        ctx.save_for_backward(narrow, own)
-        short = None if bias is None else bias.bfloat16()
-        return torch.nn.functional.linear(narrow, own, short).float()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        to_x, to_weight, to_bias = ctx.needs_input_grad
-        narrow = slope.bfloat16()
-        return (
-            (narrow @ weight).float() if to_x else None,
-            (narrow.t() @ x).float() if to_weight else None,
-            slope.sum(0) if to_bias else None,
-        )
 
 
 class _Attend(torch.autograd.Function):
@@ -196,12 +184,12 @@ class _Attend(torch.autograd.Function):
         kept: list[Tensor] = []
         source = _array(qkv)
         for rows, first, lengths in buckets:
-            q, k, v = (qkv.new_empty(*rows.shape, heads, size) for _ in range(3))
+            q, k, v = (torch.empty(*rows.shape, heads, size) for _ in range(3))
             kernels.spread(source, rows, lengths, *turns, q.numpy(), k.numpy(), v.numpy())
             parts = [x.transpose(1, 2) for x in (q, k, v)]
             y, log_sum = _flash(*parts, 0.0, True, scale=scale)
             flat = y.transpose(1, 2).reshape(*rows.shape, -1)
-            kernels.collect(flat.numpy(), rows, first, lengths, out.numpy())
+            kernels.collect(flat.numpy(), rows, first, lengths, _array(out))
             kept += [*parts, y, log_sum]
         ctx.save_for_backward(*kept)
         ctx.layout = buckets, turns, qkv.shape, scale
@@ -211,12 +199,12 @@ class _Attend(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
         buckets, turns, shape, scale = ctx.layout
-        total = slope.new_zeros(shape)
+        total = torch.zeros(shape)
         source = _array(slope)
         for i, (rows, first, lengths) in enumerate(buckets):
             q, k, v, y, log_sum = ctx.saved_tensors[5 * i : 5 * i + 5]
             heads, size = q.shape[1], q.shape[3]
-            padded = slope.new_empty(*rows.shape, heads * size)
+            padded = torch.empty(*rows.shape, heads * size)
             kernels.scatter(source, rows, first, lengths, padded.numpy())
             found = _flash_backward(
                 padded.view(*rows.shape, heads, size).transpose(1, 2), q, k, v, y, log_sum,
@@ -224,8 +212,10 @@ class _Attend(torch.autograd.Function):
             )  # fmt: skip
             parts = [_array(x.transpose(1, 2)) for x in found]
             kernels.spread_backward(*parts, rows, lengths, *turns, total.numpy())
-        return total, None, None, None, None, None
+        return total.to(slope.dtype), None, None, None, None, None
 
 
 def _array(x: Tensor) -> Any:
-    return x.detach().contiguous().numpy()
+    """Float32 as it is, bfloat16 as its bits."""
+    x = x.detach().contiguous()
+    return x.view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else x.numpy()
