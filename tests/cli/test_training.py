@@ -59,7 +59,7 @@ def test_dry_run_says_the_plan_and_the_cost(experiment: Path, tmp_path: Path) ->
     arguments = ["run", str(experiment), "--folder", str(tmp_path / "runs"), "--dry-run"]
     result = CliRunner().invoke(app, arguments)
     assert "under 2 recipes (grpo, clip-higher)" in result.stdout
-    assert "million tokens" in result.stdout
+    assert "about 3,936 answer tokens" in result.stdout
     assert not (tmp_path / "runs").exists()
     plain = CliRunner().invoke(app, [*arguments, "--format", "json"])
     assert json.loads(plain.stdout)["arms"] == 2

@@ -179,7 +179,8 @@ def written(ends: tuple[float, float]) -> Callable[[float], str]:
 
 def steps_axis(plot: Plot) -> Markup:
     """The axis of training steps."""
-    return x_axis(plot, "step", lambda v: f"{v:,.0f}", 4)
+    whole = [v for v in ticks(*plot.x_range, 4) if v == round(v)]  # there is no half step
+    return x_axis(plot, "step", lambda v: f"{v:,.0f}", at=whole)
 
 
 def nice(low: float, high: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ the length limit is no exploration.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from entropilot.policy.training.results import Comparison
 from entropilot.report.training_controls import controls
@@ -19,6 +19,7 @@ from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
 from entropilot.report.training_words import difference, is_apart, joined, times
 from entropilot.report.wording import count, percent, plural
 
+MOSTLY_CUT: Final = 0.5  # share of answers stopped by the length limit that is said
 Kind = Literal["baseline", "trouble", "control", "held", "support", "caveat"]
 
 
@@ -103,6 +104,12 @@ def troubles(recipe: RecipeNumbers) -> list[str]:
         said.append(
             f"{recipe.label} exploded: its entropy rose to {entropy.ratio:.1f} x its start while "
             f"{_fallen(recipe)}. Weaken what raises its entropy."
+        )
+    elif cut.end >= MOSTLY_CUT:
+        said.append(
+            f"{percent(cut.end)} of {recipe.label}'s answers were cut off by the length limit, at "
+            f"{recipe.length.end:.0f} tokens, before they had an end to be judged by: raise "
+            "train.max_tokens, or ask for shorter answers."
         )
     if recipe.reward.rose and (pass_1 := recipe.outcomes.get("pass_1")) and pass_1.change.high < 0:
         said.append(

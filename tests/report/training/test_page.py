@@ -23,10 +23,11 @@ from entropilot.information import expected_support, support_category, support_d
 from entropilot.policy.training.results import Arm, Comparison
 from entropilot.report.html import Meta
 from entropilot.report.line_labels import apart, short_names
+from entropilot.report.svg import Plot
 from entropilot.report.training import render_training, write_training_report
 from entropilot.report.training_change import change_sentence, correlation, entropy_changes
 from entropilot.report.training_entropy import law_points
-from entropilot.report.training_figures import curve_picture, nice, over_seeds, smoothed
+from entropilot.report.training_figures import curve_picture, nice, over_seeds, smoothed, steps_axis
 from entropilot.report.training_forms import SCHEMA, training_json, training_markdown
 from entropilot.report.training_outcomes import reaches
 from entropilot.report.training_support import support_numbers
@@ -340,3 +341,11 @@ def test_groups_all_wrong_and_all_right_stand_with_the_tokens_they_cost(
         assert f"{spent:,} tokens" in page
         assert f"{spent:,} tokens" in training_markdown(comparison)
     assert "groups all wrong" in page
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 7])
+def test_steps_of_a_short_run_are_whole_numbers(n_steps: int) -> None:
+    drawn = str(steps_axis(Plot((0.0, float(n_steps)), (0.0, 1.0))))
+    shown = re.findall(r">(\d+)</text>", drawn)
+    assert shown == sorted(set(shown), key=int)
+    assert shown[0] == "0"

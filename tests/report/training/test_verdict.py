@@ -318,3 +318,35 @@ def test_a_held_slope_speaks_of_its_line(make_arm: MakeArm, compare: Compare) ->
     assert "kept entropy on its line" in said(compare(make_arm(), held))
     short = make_arm("bonus", n_steps=3, control=held_at())
     assert "set point" not in said(compare(make_arm(), short))
+
+
+def test_answers_that_the_length_limit_cuts_off_are_said(
+    make_arm: MakeArm, compare: Compare
+) -> None:
+    found = said(compare(make_arm(truncated=(0.9, 0.95))))
+    assert "% of grpo's answers were cut off by the length limit" in found
+    assert "raise train.max_tokens" in found
+    assert "cut off" not in said(compare(make_arm(truncated=(0.1, 0.12))))
+
+
+def test_arms_that_did_not_end_are_named_with_the_way_to_go_on(
+    make_arm: MakeArm, compare: Compare
+) -> None:
+    whole = compare(make_arm())
+    missing = {"siren, seed 1": "its process was killed. The same command again goes on with it"}
+    found = replace(whole, unfinished=missing)
+    assert "siren, seed 1 did not come to its end: its process was killed. The same" in said(found)
+    nothing = Comparison("addition", "reasoner", (), unfinished=missing)
+    assert verdict_sentences(nothing)[1].startswith("siren, seed 1 did not come")
+    plain = verdict_sentences(whole)
+    assert verdict_sentences(found)[0] == plain[0]  # the outcome stays the first thing said
+
+
+def test_answers_without_a_verdict_are_counted(make_arm: MakeArm, compare: Compare) -> None:
+    arm = make_arm()
+    rows = [
+        row | {"n_answers": 8, "verifier/raised": 2, "verifier/timed_out": 1} for row in arm.rows
+    ]
+    found = said(compare(replace(arm, rows=rows)))
+    n = 3 * len(rows)
+    assert f"The verifier gave no verdict on {n:,} answers of grpo, 38% of them" in found

@@ -36,7 +36,7 @@ from entropilot.policy.training.checkpoints import (
     restore_weights,
     save_checkpoint,
 )
-from entropilot.policy.training.evaluation import evaluate, seeded, stream_seed
+from entropilot.policy.training.evaluation import Evaluation, evaluate, seeded, stream_seed
 from entropilot.policy.training.measuring import measure
 from entropilot.policy.training.memory_limits import naming_the_knob
 from entropilot.policy.training.meters import (
@@ -135,6 +135,7 @@ def train(
     *,
     progress: Callable[[Mapping[str, Any]], None] = lambda _row: None,
     identity: Mapping[str, Any] | None = None,
+    start: Evaluation | None = None,
 ) -> Trained:
     """Train a policy, or go on with a run that was stopped.
 
@@ -143,6 +144,7 @@ def train(
         folder: of metrics and checkpoints; None keeps nothing.
         progress: called after each step with its row of metrics.
         identity: plain values that name the run; a folder of another run is refused.
+        start: evaluation before training with the seed 0, where it has been made already.
 
     Returns:
         All rows of metrics, those of before an interruption included.
@@ -167,7 +169,8 @@ def train(
             first, state = _resume(last[-1], trainee, optimizer, identity)
         rows = keep_steps(log, first)
     if not rows:
-        row = {"step": 0, **evaluate(trainee.policy, trainee.task, settings).evaluation.metrics()}
+        first_look = start or evaluate(trainee.policy, trainee.task, settings).evaluation
+        row = {"step": 0, **first_look.metrics()}
         _publish(row, rows, log, progress, trainee.listeners)
         if folder is not None:
             _save(folder, 0, trainee, optimizer, state, identity)
