@@ -275,8 +275,9 @@ STUDY = Study(
     notes=(
         "The unconstrained problem and the sweep are minimised from random starts by L-BFGS in "
         "float64, the best of three in the sweep, of spread 0.3, 0.8 and 1.5: all zeros is a local "
-        "minimum with three layers, and smaller starts fall into it. The course is that of SGD. The "
-        "networks are 64-256-256-10 on scikit-learn's digits with a bias-free last layer; the closed form "
+        "minimum with three layers, and smaller starts fall into it. The course is that of SGD. "
+        "The networks are 64-256-256-10 on scikit-learn's digits with a bias-free last layer; the "
+        "closed form "
         "leaves out their body, so that only geometry and order are compared."
     ),
 )
