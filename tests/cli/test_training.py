@@ -48,6 +48,9 @@ def test_run_trains_and_writes_a_report(experiment: Path, tmp_path: Path) -> Non
     assert "grpo, seed 0: step 2/2" in result.stderr
     page = (tmp_path / "runs" / "small" / "report.html").read_text()
     assert "Objectives in full" in page
+    assert (tmp_path / "runs" / "small" / "report.md").read_text().startswith("# Recipes on")
+    found = json.loads((tmp_path / "runs" / "small" / "report.json").read_text())
+    assert [recipe["label"] for recipe in found["recipes"]] == ["grpo", "clip-higher"]
     again = CliRunner().invoke(app, [*arguments, "--format", "json"])
     assert json.loads(again.stdout)["failed"] == {}
 

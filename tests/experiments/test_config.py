@@ -13,8 +13,10 @@ from entropilot.experiments import (
     load_config,
     parse_config,
 )
+from entropilot.experiments.config import control_of
 from entropilot.experiments.subjects import TOKEN_TASKS
 from entropilot.experiments.task_names import TOKEN_TASK_NAMES
+from entropilot.policy.training.knob_control import GAINS, KnobControl
 
 
 def test_the_documented_file_is_the_default() -> None:
@@ -141,3 +143,31 @@ def test_recipes_by_name_take_the_place_of_the_file() -> None:
 def test_label_and_knobs_name_an_arm() -> None:
     text = '[[recipes]]\nname = "siren"\ncoef = 0.5\n[[recipes]]\nname = "siren"\nlabel = "mine"'
     assert [r.title for r in parse_config(text).recipes] == ["siren coef=0.5", "mine"]
+
+
+def controlled_by(control: str, recipe: str = "entropy-bonus", train: str = "") -> KnobControl:
+    text = f'{train}\n[[recipes]]\nname = "{recipe}"\ncontrol = {{ {control} }}'
+    config = parse_config(text)
+    return control_of(config.recipes[0], config.train.temperature).control
+
+
+def test_gains_of_a_control_follow_from_its_knob_and_from_each_other() -> None:
+    usual = controlled_by('knob = "coef", set_point = 0.7, low = 0.001, high = 0.1')
+    assert (usual.gain, usual.integral_gain) == GAINS["drift"]
+    half = controlled_by('knob = "coef", set_point = 0.7, low = 0.001, high = 0.1, gain = -8.0')
+    assert (half.gain, half.integral_gain) == (-8.0, -0.4)
+    other = controlled_by(
+        'knob = "coef", set_point = 0.7, low = 0.001, high = 0.1, integral_gain = 0.4'
+    )
+    assert (other.gain, other.integral_gain) == (8.0, 0.4)
+
+
+def test_temperature_is_a_knob_of_every_recipe_and_begins_at_its_own() -> None:
+    held = 'knob = "temperature", set_point = 0.7, low = 0.5, high = 2.0'
+    found = controlled_by(held, "grpo", "[train]\ntemperature = 1.2")
+    assert (found.gain, found.integral_gain) == GAINS["level"]
+    assert found.first_value == 1.2
+    with pytest.raises(ConfigurationError, match=r"start is 3.0; it must lie between"):
+        controlled_by(held, "grpo", "[train]\ntemperature = 3.0")
+    with pytest.raises(ConfigurationError, match="did you mean 'temperature'"):
+        controlled_by('knob = "temprature", set_point = 0.7, low = 0.5, high = 2.0', "grpo")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from entropilot import __version__
-from entropilot.cli import diagnose, models, recipes, run, simulate, study, support, utility
+from entropilot.cli import diagnose, models, recipes, run, score, simulate, study, support, utility
 from entropilot.cli.endings import Ending
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ def _root(
 
 app.command("run")(run.run)
 app.command("diagnose")(diagnose.diagnose)
+app.command("score")(score.score)
 app.command("support")(support.support)
 app.command("utility")(utility.utility)
 app.command("simulate")(simulate.simulate)

@@ -16,6 +16,7 @@ from entropilot.experiments.trackers import open_trackers
 from entropilot.files import write_atomically
 from entropilot.policy.objective import NonFiniteError, Objective
 from entropilot.policy.recipe_table import find_recipe
+from entropilot.policy.training.entropy_probe import entropy_probe
 from entropilot.policy.training.evaluation import EvaluatedAnswers, Evaluation, evaluate, plain
 from entropilot.policy.training.memory_limits import naming_the_knob
 from entropilot.policy.training.metrics_log import METRICS_NAME, read_metrics
@@ -88,7 +89,9 @@ def _run(config: ExperimentConfig, plan: ArmPlan, settings: TrainSettings, tell:
         _keep(folder, "start", evaluate(subject.policy, subject.task, settings), subject)
     recipe = find_recipe(plan.section.name)
     objective = recipe.objective(plan.section.knobs)
-    held = None if plan.section.control is None else control_of(plan.section)
+    held = None
+    if plan.section.control is not None:
+        held = control_of(plan.section, settings.temperature)
     with open_trackers(config, plan.section.title, plan.seed, folder) as trackers:
         trainee = Trainee(
             subject.policy,
@@ -98,6 +101,8 @@ def _run(config: ExperimentConfig, plan: ArmPlan, settings: TrainSettings, tell:
             annotate=annotate_for(subject, recipe.name),
             listeners=trackers if held is None else (held.listen, *trackers),
             memory=None if held is None else held.memory,
+            temperature=None if held is None else held.temperature,
+            probes=(entropy_probe(),),
         )
         try:
             if config.train.engine == "trl":
@@ -154,6 +159,7 @@ def read_arm(config: ExperimentConfig, plan: ArmPlan) -> Arm | None:
         end=end,
         stopped=stopped,
         knobs=plan.section.knobs,
+        control={} if plan.section.control is None else plan.section.control.model_dump(),
     )
 
 
@@ -195,10 +201,13 @@ def _described(section: RecipeSection) -> str:
     if section.control is None:
         return said
     control = section.control
-    unit = "x its first value" if control.relative else ""
+    unit = " x its first value" if control.relative else ""
+    held = f"{control.quantity} at {control.set_point:g}{unit}"
+    if control.slope:
+        held = f"the slope of {control.quantity} at {control.set_point:g}{unit} a step"
     return (
         f"{said}; {control.knob} is turned between {control.low:g} and {control.high:g} to hold "
-        f"{control.quantity} at {control.set_point:g} {unit}".strip()
+        f"{held}"
     )
 
 

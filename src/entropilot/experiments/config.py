@@ -11,7 +11,7 @@ from entropilot.errors import ConfigurationError, unknown_name
 from entropilot.policy.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from entropilot.policy.training.knob_control import Controlled
+    from entropilot.policy.training.knob_control import Controlled, KnobControl
 
 
 class _Section(BaseModel):
@@ -85,16 +85,18 @@ class TrainSection(_Section):
 
 
 class ControlSection(_Section):
-    """A controller that turns one knob of a recipe; see ``KnobControl``."""
+    """A controller that turns one knob of a recipe, or the temperature; see ``KnobControl``."""
 
     knob: str = Field(min_length=1)
     set_point: float
-    quantity: str = Field(default="entropy", min_length=1)
-    gain: float
-    integral_gain: float
     low: float
     high: float
-    scale: Literal["linear", "log"] = "linear"
+    quantity: str = Field(default="entropy", min_length=1)
+    gain: float | None = None
+    integral_gain: float | None = None
+    smoothing: float = Field(default=0.5, ge=0, lt=1)
+    largest_move: float = Field(default=0.5, gt=0)
+    scale: Literal["linear", "log"] = "log"
     relative: bool = True
     start: float | None = None
     slope: bool = False
@@ -168,18 +170,11 @@ class ExperimentConfig(_Section):
             RecipeSection(name="clip-higher"),
             RecipeSection.model_validate({"name": "kl-cov", "ratio": 0.2}),
             RecipeSection.model_validate({"name": "siren", "coef": 1.0}),
+            RecipeSection.model_validate({"name": "entropy-bonus", "coef": 0.01}),
             RecipeSection(
                 name="entropy-bonus",
                 label="bonus held at 0.7",
-                control=ControlSection(
-                    knob="coef",
-                    set_point=0.7,
-                    gain=4.0,
-                    integral_gain=0.2,
-                    low=0.001,
-                    high=0.2,
-                    scale="log",
-                ),
+                control=ControlSection(knob="coef", set_point=0.7, low=0.001, high=0.1),
             ),
         ),
         min_length=1,
@@ -206,27 +201,64 @@ def controlled_knob(section: RecipeSection) -> str:
         ConfigurationError: the recipe has no controller, or no such knob.
     """
     from entropilot.policy.recipe_table import find_recipe
+    from entropilot.policy.training.knob_control import TEMPERATURE
 
     if section.control is None:
         raise ConfigurationError(f"the recipe {section.title} has no control")
-    known = [knob.name for knob in find_recipe(section.name).knobs]
+    known = [*(knob.name for knob in find_recipe(section.name).knobs), TEMPERATURE]
     if section.control.knob not in known:
-        said = unknown_name("knob to control", section.control.knob, known or ["(none)"])
+        said = unknown_name("knob to control", section.control.knob, known)
         raise ConfigurationError(f"recipe {section.name}: {said}")
     return section.control.knob
 
 
-def control_of(section: RecipeSection) -> Controlled:
+def control_settings(section: RecipeSection, temperature: float = 1.0) -> KnobControl:
+    """Settings of a recipe's controller, whose knob is not looked at.
+
+    Of the two gains, the one that is not given follows from the other as in ``GAINS``: of the level
+    for the temperature, of the drift for all other knobs.
+
+    Args:
+        section: of the recipe.
+        temperature: of sampling; a control of the temperature begins there.
+
+    Raises:
+        ConfigurationError: the recipe has no controller, or a setting is out of range.
+    """
+    from entropilot.policy.training.knob_control import GAINS, TEMPERATURE, KnobControl
+
+    control = section.control
+    if control is None:
+        raise ConfigurationError(f"the recipe {section.title} has no control")
+    usual = GAINS["level" if control.knob == TEMPERATURE else "drift"]
+    gain, integral_gain = control.gain, control.integral_gain
+    if gain is None:
+        share = 1.0 if integral_gain is None else integral_gain / usual.integral_gain
+        gain = usual.gain * share
+    if integral_gain is None:
+        integral_gain = usual.integral_gain * gain / usual.gain
+    values = control.model_dump() | {"gain": gain, "integral_gain": integral_gain}
+    if control.knob == TEMPERATURE and control.start is None:
+        values["start"] = temperature
+    return KnobControl(**values)
+
+
+def control_of(section: RecipeSection, temperature: float = 1.0) -> Controlled:
     """The controller of a recipe, ready for a run.
+
+    Args:
+        section: of the recipe.
+        temperature: of sampling; a control of the temperature begins there.
 
     Raises:
         ConfigurationError: the recipe has no such knob, or refuses a limit of it.
     """
     from entropilot.policy.recipe_table import find_recipe
-    from entropilot.policy.training.knob_control import KnobControl, controlled
+    from entropilot.policy.training.knob_control import TEMPERATURE, controlled
 
     knob, recipe = controlled_knob(section), find_recipe(section.name)
-    settings = section.control.model_dump() if section.control else {}
-    return controlled(
-        lambda value: recipe.objective(section.knobs | {knob: value}), KnobControl(**settings)
-    )
+    settings = control_settings(section, temperature)
+    if knob == TEMPERATURE:
+        held = recipe.objective(section.knobs)
+        return controlled(lambda _value: held, settings)
+    return controlled(lambda value: recipe.objective(section.knobs | {knob: value}), settings)

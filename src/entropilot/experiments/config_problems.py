@@ -21,6 +21,7 @@ from entropilot.experiments.config import (
     TaskSection,
     TrainSection,
     control_of,
+    control_settings,
     controlled_knob,
 )
 
@@ -53,13 +54,14 @@ def meaning_problems(values: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     train = _readable(TrainSection, values.get("train", {}))
     if train is None or train.steps:
-        found += _recipes(values.get("recipes"))
+        temperature = 1.0 if train is None else train.temperature
+        found += _recipes(values.get("recipes"), temperature)
     if train is not None and train.steps:
         found += [f"train.{said}" for said in _said(lambda: train.settings(0))]
     return found + _task(values.get("task", {}))
 
 
-def _recipes(entries: Any) -> list[str]:
+def _recipes(entries: Any, temperature: float) -> list[str]:
     if not isinstance(entries, list | tuple):
         return []
     found, titles = [], []
@@ -68,21 +70,22 @@ def _recipes(entries: Any) -> list[str]:
         section = _readable(RecipeSection, entry)
         if section is not None:
             titles.append(section.title)
-            found += [at + said for said in _recipe(section)]
+            found += [at + said for said in _recipe(section, temperature)]
             continue
         # its knobs can be held against their ranges even where label or control is not readable
         bare = entry if isinstance(entry, Mapping) else {}
         rest = {key: value for key, value in bare.items() if key not in ("label", "control")}
         section = _readable(RecipeSection, rest)
         if section is not None:
-            found += [at + said for said in _recipe(section) + _knob(section, bare.get("control"))]
+            found += [at + said for said in _recipe(section, temperature)]
+            found += [at + said for said in _knob(section, bare.get("control"))]
     return found + [
         f"two recipes have the label {title!r}; give one of them another label"
         for title in sorted({t for t in titles if titles.count(t) > 1})
     ]
 
 
-def _recipe(section: RecipeSection) -> list[str]:
+def _recipe(section: RecipeSection, temperature: float) -> list[str]:
     from entropilot.policy.recipe_table import find_recipe
 
     try:
@@ -93,7 +96,7 @@ def _recipe(section: RecipeSection) -> list[str]:
     if not found:
         found = _said(lambda: recipe.objective(section.knobs))
     if section.control is not None:
-        own = _control(section, section.control)
+        own = _control(section, section.control, temperature)
         found += [said for said in own if said not in found]  # it tries the knobs as well
     return found
 
@@ -107,13 +110,11 @@ def _knob(section: RecipeSection, control: Any) -> list[str]:
     return _said(lambda: controlled_knob(section.model_copy(update={"control": only_knob})))
 
 
-def _control(section: RecipeSection, control: ControlSection) -> list[str]:
-    from entropilot.policy.training.knob_control import KnobControl
-
-    own = _said(lambda: KnobControl(**control.model_dump()))
+def _control(section: RecipeSection, control: ControlSection, temperature: float) -> list[str]:
+    own = _said(lambda: control_settings(section, temperature))
     tried = _said(lambda: controlled_knob(section))
     if not own and not tried:
-        tried = _said(lambda: control_of(section))
+        tried = _said(lambda: control_of(section, temperature))
     return [f"recipe {section.name}: {said}" for said in own] + tried + _quantity(control.quantity)
 
 

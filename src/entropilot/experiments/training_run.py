@@ -80,7 +80,7 @@ def plan_training(config: ExperimentConfig) -> TrainingPlan:
     Examples:
         >>> from entropilot.experiments.config_file import load_config
         >>> plan_training(load_config(overrides={"run.folder": "/nowhere"})).n_arms
-        10
+        12
     """
     settings = check_settings(config)
     check_subject(config)

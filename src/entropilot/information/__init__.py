@@ -20,6 +20,24 @@ from entropilot.information.answers import (
     majority_at_k,
     token_entropy_mean,
 )
+from entropilot.information.cellular_automata import (
+    eca,
+    eca_history,
+    eca_pairs,
+)
+from entropilot.information.context_observer import (
+    ContextMemory,
+    context_memory,
+    forget_stream,
+    read_stream,
+)
+from entropilot.information.description_frontier import (
+    DescriptionRun,
+    Frontier,
+    epiplexity_at,
+    mdl_frontier,
+    training_flop,
+)
 from entropilot.information.divergence import (
     js_divergence,
     js_divergence_from_logits,
@@ -73,6 +91,11 @@ from entropilot.information.head import (
     head_gradients,
     head_statistics,
 )
+from entropilot.information.hidden_data import (
+    HiddenChains,
+    hidden_automaton,
+    hidden_chains,
+)
 from entropilot.information.instance_scaling import (
     InstanceFit,
     InstancePrediction,
@@ -84,6 +107,18 @@ from entropilot.information.intervals import (
     cluster_bootstrap,
     cluster_bootstrap_of,
     wilson,
+)
+from entropilot.information.kt_observer import (
+    KTCode,
+    kt_code_from_counts,
+    kt_epiplexity,
+)
+from entropilot.information.learnable_structure import (
+    LearnableStructure,
+    SpreadMean,
+    learnable_structure,
+    spread_mean,
+    structure_difference,
 )
 from entropilot.information.masked import (
     check_entropy,
@@ -114,6 +149,10 @@ from entropilot.information.pass_until import (
     pu_from_counts,
     stack_results,
 )
+from entropilot.information.prequential import (
+    prequential_epiplexity,
+    requential_epiplexity,
+)
 from entropilot.information.ranking import (
     AucInterval,
     Buckets,
@@ -143,6 +182,13 @@ from entropilot.information.scaling import (
     fit_task_scaling_counts,
     log_minus_log,
     pass_rate,
+)
+from entropilot.information.scaling_epiplexity import (
+    ScalingEpiplexity,
+    ScalingLaw,
+    law_from_compute_fit,
+    published_laws,
+    scaling_law_epiplexity,
 )
 from entropilot.information.statistics import (
     TokenStatistics,
@@ -194,6 +240,8 @@ __all__ = [
     "AucInterval",
     "BootstrapInterval",
     "Buckets",
+    "ContextMemory",
+    "DescriptionRun",
     "EntropyChange",
     "EntropyForecast",
     "EntropyLaw",
@@ -201,11 +249,15 @@ __all__ = [
     "Estimate",
     "ExchangeTest",
     "ExtrapolatedPass",
+    "Frontier",
     "GrowthShape",
     "HeadGradients",
     "HeadStatistics",
+    "HiddenChains",
     "InstanceFit",
     "InstancePrediction",
+    "KTCode",
+    "LearnableStructure",
     "ListedKind",
     "MantelHaenszel",
     "PassCurve",
@@ -213,10 +265,13 @@ __all__ = [
     "RocCurve",
     "SampleCounts",
     "SamplerMatch",
+    "ScalingEpiplexity",
     "ScalingFit",
+    "ScalingLaw",
     "SequenceBounds",
     "SequenceMeasures",
     "SequenceSignal",
+    "SpreadMean",
     "SupportMonitor",
     "TaskRate",
     "TokenStatistics",
@@ -234,12 +289,16 @@ __all__ = [
     "cluster_bootstrap",
     "cluster_bootstrap_of",
     "compare_settings",
+    "context_memory",
     "count_samples",
     "cross_entropy",
     "crossing_k",
     "delong",
     "discriminator_all",
     "discriminator_vocab_mean",
+    "eca",
+    "eca_history",
+    "eca_pairs",
     "entropy",
     "entropy_change_exact",
     "entropy_change_first_order",
@@ -247,6 +306,7 @@ __all__ = [
     "entropy_change_single_logit",
     "entropy_from_logits",
     "entropy_topk",
+    "epiplexity_at",
     "equal_count_buckets",
     "exchange_test",
     "expected_support",
@@ -257,9 +317,12 @@ __all__ = [
     "fit_task_scaling_counts",
     "fit_two_circuits",
     "forecast_entropy_law",
+    "forget_stream",
     "growth_shape",
     "head_gradients",
     "head_statistics",
+    "hidden_automaton",
+    "hidden_chains",
     "instance_rates",
     "js_divergence",
     "js_divergence_from_logits",
@@ -267,6 +330,10 @@ __all__ = [
     "jsd_topk",
     "kl_divergence",
     "kl_estimate",
+    "kt_code_from_counts",
+    "kt_epiplexity",
+    "law_from_compute_fit",
+    "learnable_structure",
     "listed_kind",
     "log_minus_log",
     "majority_at_k",
@@ -275,6 +342,7 @@ __all__ = [
     "masked_quantile",
     "masked_variance",
     "match_problems",
+    "mdl_frontier",
     "mutual_information",
     "nsr_bound",
     "nucleus_entropy",
@@ -288,15 +356,22 @@ __all__ = [
     "pass_rate",
     "pass_until",
     "perplexity_by_category",
+    "prequential_epiplexity",
     "pu_from_counts",
+    "published_laws",
+    "read_stream",
+    "requential_epiplexity",
     "roc_curve",
     "sampler_match",
+    "scaling_law_epiplexity",
     "sequence_bounds",
     "sequence_measures",
     "sequence_signal",
     "sign_test",
     "spearman",
+    "spread_mean",
     "stack_results",
+    "structure_difference",
     "support_category",
     "support_dynamics",
     "support_metrics",
@@ -307,6 +382,7 @@ __all__ = [
     "tilt_entropy_derivative",
     "token_entropy_mean",
     "token_statistics",
+    "training_flop",
     "varentropy",
     "varentropy_from_logits",
     "wilson",

@@ -103,9 +103,17 @@ def short_names(labels: Sequence[str]) -> dict[str, str]:
     return dict(zip(labels, names, strict=True))
 
 
-def over_seeds(arms: Sequence[Arm], name: str) -> Band | None:
-    """Mean and range over seeds of a metric, as running means that a picture can show."""
-    points = mean_curve(arms, name)
+def over_seeds(
+    arms: Sequence[Arm], name: str, scale: Callable[[float], float] = float
+) -> Band | None:
+    """Mean and range over seeds of a metric, as running means that a picture can show.
+
+    Args:
+        arms: of one recipe.
+        name: of the metric.
+        scale: of the axis, applied to every value before the means.
+    """
+    points = [(step, [scale(v) for v in values]) for step, values in mean_curve(arms, name)]
     if not points:
         return None
     kept = thinned(len(points))

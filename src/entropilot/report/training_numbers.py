@@ -21,6 +21,7 @@ from entropilot.information import cluster_bootstrap, pass_at_k_curve
 from entropilot.policy.training.evaluation import Evaluation
 from entropilot.policy.training.results import Arm, Comparison
 from entropilot.report.training_courses import NO_COURSE, Course, DeadStretch, course, dead_stretch
+from entropilot.report.training_held import HeldNumbers, held_numbers
 from entropilot.report.training_support import SupportNumbers, support_numbers
 
 Floats = NDArray[np.float64]
@@ -86,6 +87,7 @@ class RecipeNumbers:
         dead_tokens: spent on groups that teach nothing.
         n_tokens, seconds, rollout_seconds: of all steps.
         stopped: (seed, last step, why) of arms that ended early.
+        held: what a controller did; None where no knob was turned.
     """
 
     label: str
@@ -113,6 +115,7 @@ class RecipeNumbers:
     seconds: float
     rollout_seconds: float
     stopped: tuple[tuple[int, int, str], ...]
+    held: HeldNumbers | None = None
 
     @property
     def n_seeds(self) -> int:
@@ -227,6 +230,7 @@ def _numbers(arms: Sequence[Arm], baseline: Sequence[Arm]) -> RecipeNumbers:
             for arm in arms
             if arm.stopped
         ),
+        held=held_numbers(arms),
         **courses,
     )
 

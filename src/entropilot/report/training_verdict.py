@@ -13,13 +13,14 @@ from typing import Final, Literal, NamedTuple
 from entropilot.policy.training.results import Comparison
 from entropilot.report.training_controls import controls
 from entropilot.report.training_courses import DeadStretch
+from entropilot.report.training_held import held_sentences
 from entropilot.report.training_nature import nature
 from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
 from entropilot.report.training_words import difference, is_apart, joined, times
 from entropilot.report.wording import count, percent, plural
 
 MOSTLY_CUT: Final = 0.5  # share of answers stopped by the length limit that is said
-Kind = Literal["baseline", "trouble", "control", "support", "caveat"]
+Kind = Literal["baseline", "trouble", "control", "held", "support", "caveat"]
 
 
 class Finding(NamedTuple):
@@ -72,6 +73,7 @@ def findings(
     said += [Finding("trouble", r.label, text) for r in recipes for text in troubles(r)]
     said += _worse(recipes)
     said += [Finding("control", label, text) for label, text in controls(plain, others)]
+    said += [Finding("held", "", text) for text in held_sentences(recipes)]
     said += _support(recipes)
     return said + _caveats(recipes)
 

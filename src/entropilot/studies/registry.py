@@ -16,6 +16,8 @@ _MODULES: Final[dict[str, str]] = {
     "cov-clip": "entropilot.studies.covariance_control",
     "diversity-precision": "entropilot.studies.shaped_pretraining",
     "entropy-dynamics": "entropilot.studies.entropy_dynamics",
+    "epiplexity": "entropilot.studies.epiplexity",
+    "ghosts": "entropilot.studies.convergence_radius",
     "invisible-leash": "entropilot.studies.invisible_leash",
     "oreo": "entropilot.studies.offline_reasoning",
     "passuntil": "entropilot.studies.passuntil",

@@ -12,7 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -70,6 +70,10 @@ class Batch(NamedTuple):
     graded: Graded
 
 
+#: Called after a batch was drawn; what it returns is called after the updates, for metrics.
+Probe = Callable[[Batch, TrainSettings], Callable[[], Mapping[str, float]]]
+
+
 @dataclass(frozen=True)
 class Trainee:
     """What is trained, on what, for what.
@@ -86,6 +90,9 @@ class Trainee:
         listeners: see each row of metrics, in order, before it is written. One that adds numbers,
             such as a controller, comes before those that pass rows on.
         memory: state of schedules and controllers: ``(save, load)`` of plain JSON.
+        temperature: (step) -> of sampling in it, and of every log-prob of its updates; None keeps
+            that of the settings, at which evaluations are always made.
+        probes: measure a step as a whole, before its updates and after them.
     """
 
     policy: PolicyModel
@@ -104,6 +111,8 @@ class Trainee:
     )
     listeners: tuple[Listener, ...] = ()
     memory: Memory | None = None
+    temperature: Callable[[int], float] | None = None
+    probes: tuple[Probe, ...] = ()
 
 
 class Memory(NamedTuple):
@@ -228,6 +237,9 @@ def train_step(
     """
     began = time.perf_counter()
     settings = trainee.settings
+    if trainee.temperature is not None:
+        settings = replace(settings, temperature=trainee.temperature(step))
+        trainee = replace(trainee, settings=settings)
     objective = trainee.objective(step)
     for group in optimizer.param_groups:
         group["lr"] = settings.rate_at(step)
@@ -235,6 +247,7 @@ def train_step(
     drawn = time.perf_counter()
     generator = seeded(settings.seed, _TERMS, step)
     prepared = objective.prepare(batch.rollouts, state, generator=generator)
+    probes = [probe(batch, settings) for probe in trainee.probes]
     collected: dict[str, list[float]] = {}
     metered: dict[str, list[float]] = {}
     state = prepared.state
@@ -259,12 +272,14 @@ def train_step(
         for meter in used:
             for name, value in meter.measure(part, done.now, settings.rate_at(step)).items():
                 metered.setdefault(name, []).append(value)
+    probed = {name: value for probe in probes for name, value in probe().items()}
     ended = time.perf_counter()
     row: dict[str, Any] = {
         "step": step + 1,
-        "temperature": settings.temperature,
         **batch_metrics(batch, prepared),
         **{name: float(np.mean(values)) for name, values in (collected | metered).items()},
+        **probed,
+        "temperature": settings.temperature,
         "learning_rate": settings.rate_at(step),
         "seconds": ended - began,
         "seconds_rollout": drawn - began,
