@@ -3,8 +3,8 @@
     python benchmarks/spectral_entropy.py [--points 2000] [--large 0] [--repeats 5]
 
 One thread, CPU seconds, median of the repeats. The rival is ``dse-dsmi`` (pip install dse-dsmi).
-Both take the same points, and the results are compared. The bound is LAPACK's eigenvalues of the same
-matrix alone. ``--large 100000`` adds estimates of a cloud that no exact spectrum fits.
+Both take the same points, and the results are compared. The bound is LAPACK's eigenvalues of the
+same matrix alone. ``--large 100000`` adds estimates of a cloud that no exact spectrum fits.
 """
 
 import argparse

@@ -20,6 +20,9 @@ from entropilot.information.answers import (
     majority_at_k,
     token_entropy_mean,
 )
+from entropilot.information.diffusion_spectrum import (
+    diffusion_eigenvalues,
+)
 from entropilot.information.divergence import (
     js_divergence,
     js_divergence_from_logits,
@@ -138,6 +141,21 @@ from entropilot.information.scaling import (
     log_minus_log,
     pass_rate,
 )
+from entropilot.information.spectral_approximation import (
+    DSEEstimate,
+    dse_estimate,
+)
+from entropilot.information.spectral_entropy import (
+    adjacency_entropy,
+    dse,
+    dse_from_eigenvalues,
+    matrix_entry_entropy,
+    shannon_binned,
+)
+from entropilot.information.spectral_information import (
+    DSMIResult,
+    dsmi,
+)
 from entropilot.information.statistics import (
     TokenStatistics,
     token_statistics,
@@ -188,6 +206,8 @@ __all__ = [
     "AucInterval",
     "BootstrapInterval",
     "Buckets",
+    "DSEEstimate",
+    "DSMIResult",
     "EntropyChange",
     "EntropyForecast",
     "EntropyLaw",
@@ -214,6 +234,7 @@ __all__ = [
     "TokenStatistics",
     "TopK",
     "above_chance",
+    "adjacency_entropy",
     "answer_entropy",
     "answer_entropy_of_groups",
     "auc",
@@ -230,8 +251,13 @@ __all__ = [
     "cross_entropy",
     "crossing_k",
     "delong",
+    "diffusion_eigenvalues",
     "discriminator_all",
     "discriminator_vocab_mean",
+    "dse",
+    "dse_estimate",
+    "dse_from_eigenvalues",
+    "dsmi",
     "entropy",
     "entropy_change_exact",
     "entropy_change_first_order",
@@ -266,6 +292,7 @@ __all__ = [
     "masked_quantile",
     "masked_variance",
     "match_problems",
+    "matrix_entry_entropy",
     "mutual_information",
     "nsr_bound",
     "nucleus_entropy",
@@ -284,6 +311,7 @@ __all__ = [
     "sequence_bounds",
     "sequence_measures",
     "sequence_signal",
+    "shannon_binned",
     "sign_test",
     "spearman",
     "stack_results",
