@@ -1,6 +1,7 @@
 """What does one GRPO step of a small model cost on a CPU, and where does the time go?
 
-    python benchmarks/grpo_step.py [--steps 12] [--caps 32 128] [--only NAME ...] [--profile NAME]
+    python benchmarks/grpo_step.py [--steps 12] [--caps 32 128] [--rounds 3] [--only NAME ...]
+    python benchmarks/grpo_step.py --profile NAME
 
 A Llama of 1,072,512 random parameters (width 128, 5 layers, 4 heads, MLP 384, tied, 48 characters)
 answers prompts "a+b=", 0 to 99; 16 prompts x 8 answers, temperature 1, no KL, one update a rollout
@@ -11,9 +12,12 @@ parts it takes less memory and one more forward pass. "equal": every answer has 
 end-of-text counts as any other token here and is forbidden there. "natural": answers end where
 they end.
 
-One thread, median of the steps after two warm-up steps. Seconds are CPU seconds (process time).
-The bound is 8 x parameters x answer tokens (2 for drawing, 6 for training) at the rate of a
-[4096, 128] x [128, 384] product measured in the same run.
+One thread, median of the steps after two warm-up steps and of ratios over rounds in which all run
+in turn. Seconds are CPU seconds (process time). The bound is 8 x parameters x answer tokens (2 for
+drawing, 6 for training) at the rate of products of the network's sizes with 4096 rows, measured in
+the same run: those the trainer uses, in its kind of numbers, and torch's own in float32.
+--profile prints the share of a step that goes into matrix products; "default" is a step of the tiny
+default, modular paths.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from entropilot.information._linear import linear
 from entropilot.models.loaders import LanguageModel
 from entropilot.models.products import PRODUCTS
 from entropilot.models.transformer import SmallTransformer, TransformerConfig
@@ -50,6 +55,8 @@ SYMBOLS = "0123456789+=-*/ abcdefghijklmnopqrstuvwxyz.,?!"  # and <pad>, <eos>: 
 PAD, EOS = 46, 47
 N_PROMPTS, N_ANSWERS = 16, 8
 WARM_UP = 2
+PARAMETERS = {"TRL": 1_072_512, "Llama": 1_072_512, "small": 1_105_280}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Steps(NamedTuple):
@@ -61,7 +68,6 @@ class Steps(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Median tokens a second."""
         """Answer tokens a CPU second, median."""
         return statistics.median(n / s for n, s in zip(self.tokens, self.seconds, strict=True))
 
@@ -198,16 +204,20 @@ def trl(cap: int, n_steps: int, *, natural: bool) -> Steps:
     return Steps(np.diff(times)[WARM_UP:].tolist(), tokens[WARM_UP:], float("nan"))
 
 
-def gemm_rate(kind: torch.dtype = torch.float32) -> float:
-    """Floating-point operations a second of a product of the network's own size."""
-    a, b = torch.randn(4096, 128).to(kind), torch.randn(128, 384).to(kind)
-    times = []
-    for _ in range(60):
-        began = time.process_time()
-        for _ in range(5):
-            a @ b
-        times.append(time.process_time() - began)
-    return 5 * 2 * 4096 * 128 * 384 / statistics.median(times[10:])
+def product_rate(kind: str, form: Callable[[Tensor, Tensor], Tensor] = linear) -> float:
+    """Floating-point operations a second of products of the network's own sizes."""
+    work, taken = 0.0, 0.0
+    for inputs, outputs in ((128, 384), (128, 128), (128, 768), (384, 128)):
+        x, weight = (torch.randn(n, inputs).to(DTYPES[kind]) for n in (4096, outputs))
+        times = []
+        for _ in range(30):
+            began = time.perf_counter()
+            for _ in range(5):
+                form(x, weight)
+            times.append(time.perf_counter() - began)
+        taken += min(times) / 5
+        work += 2.0 * 4096 * inputs * outputs
+    return work / taken
 
 
 def racers() -> dict[str, Callable[[int, int, bool], Steps]]:
@@ -226,19 +236,24 @@ def racers() -> dict[str, Callable[[int, int, bool], Steps]]:
 RACERS = racers()
 
 
-def shares(run: Callable[[], object]) -> Iterator[str]:
-    """Share of CPU time in matrix products, and the ten most costly operators."""
+PRODUCTS_OF_TORCH = {
+    *("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "mkldnn::_linear_pointwise"),
+    "aten::mkldnn_linear",
+}
+
+
+def shares(run: Callable[[], object], seconds: float) -> Iterator[str]:
+    """Share in products of the CPU time without the profiler, and the most costly operators."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU]) as found:
         run()
     rows = sorted(found.key_averages(), key=lambda r: -r.self_cpu_time_total)
-    total = sum(r.self_cpu_time_total for r in rows)
-    products = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
-    mine = sum(r.self_cpu_time_total for r in rows if r.key in products)
-    yield f"matrix products: {mine / total:.0%} of {total / 1e6:.2f} s in operators"
-    for r in rows[:14]:
-        yield f"  {r.self_cpu_time_total / total:5.1%}  {r.count:6d} x  {r.key}"
+    mine = sum(r.self_cpu_time_total for r in rows if r.key in PRODUCTS_OF_TORCH) / 1e6
+    attention = sum(r.self_cpu_time_total for r in rows if "attention" in r.key) / 1e6
+    yield f"matrix products {mine / seconds:.0%}, attention in training {attention / seconds:.0%}"
+    for r in rows[:12]:
+        yield f"  {r.self_cpu_time_total / 1e6 / seconds:5.1%}  {r.count:6d} x  {r.key}"
 
 
 def default_step() -> Callable[[], object]:
@@ -260,10 +275,43 @@ def default_step() -> Callable[[], object]:
     return run
 
 
+def race(caps: Sequence[int], names: Sequence[str], n_steps: int, n_rounds: int) -> None:
+    """Print medians over rounds; a round runs all racers one after another."""
+    rates = {kind: product_rate(kind) for kind in DTYPES}
+    plain = product_rate("float32", torch.nn.functional.linear)
+    print(
+        f"products: {rates['float32'] / 1e9:.0f} GFLOP/s float32 (torch's own {plain / 1e9:.0f}), "
+        f"{rates['bfloat16'] / 1e9:.0f} bfloat16"
+    )
+    for cap in caps:
+        for natural in (False, True):
+            rounds = [
+                {name: RACERS[name](cap, n_steps, natural) for name in names}
+                for _ in range(n_rounds)
+            ]
+            for name in names:
+                found = [each[name] for each in rounds]
+                ratio = statistics.median(each[name].rate / each[names[0]].rate for each in rounds)
+                rate = statistics.median(steps.rate for steps in found)
+                model, _, kind = name.partition(" ")
+                work = 8 * PARAMETERS[model] * rate
+                bound = rates[kind or "float32"] / work
+                print(
+                    f"cap {cap:3d} {'natural' if natural else 'equal':8s} {name:15s} "
+                    f"{statistics.median(s for x in found for s in x.seconds):6.3f} s "
+                    f"{statistics.median(n for x in found for n in x.tokens):6.0f} tokens "
+                    f"{rate:6.0f} tokens/s, {ratio:4.2f} x the first, {bound:4.2f} x the time of "
+                    f"the bound ({plain / work:4.2f} with torch's products), log-prob gap "
+                    f"{max(x.gap for x in found):.1e}",
+                    flush=True,
+                )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--caps", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=list(RACERS), default=list(RACERS))
     parser.add_argument("--profile", choices=[*RACERS, "default"])
     asked = parser.parse_args()
@@ -276,29 +324,15 @@ def main() -> None:
             if asked.profile == "default"
             else lambda: RACERS[asked.profile](asked.caps[0], 6, False)
         )
+        run()
         began = time.process_time()
         run()
-        print(f"{time.process_time() - began:.2f} s without the profiler")
-        print("\n".join(shares(run)))
+        seconds = time.process_time() - began
+        print(f"{seconds:.2f} s")
+        print("\n".join(shares(run, seconds)))
         return
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")}
-    rate = gemm_rate()
-    print(f"{versions}; products: {rate / 1e9:.0f} GFLOP/s float32", flush=True)
-    for cap in asked.caps:
-        for natural in (False, True):
-            kind = "natural" if natural else "equal"
-            base = None
-            for name in asked.only:
-                found = RACERS[name](cap, asked.steps, natural)
-                base = base or found.rate
-                bound = rate / (8 * (1_105_280 if name.startswith("small") else 1_072_512))
-                print(
-                    f"cap {cap:3d} {kind:8s} {name:15s} {statistics.median(found.seconds):6.2f} s "
-                    f"{statistics.median(found.tokens):6.0f} tokens {found.rate:6.0f} tokens/s, "
-                    f"{found.rate / base:4.2f} x the first, {bound / found.rate:4.2f} x the time "
-                    f"of the bound, log-prob gap {found.gap:.1e}",
-                    flush=True,
-                )
+    print({name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")})
+    race(asked.caps, asked.only, asked.steps, asked.rounds)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ FLOORS = (
     "models",
     "policy",
     "learning",
+    "physics",
     "studies",
     "report",
     "experiments",

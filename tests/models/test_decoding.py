@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from entropilot.errors import InputError
-from entropilot.models.attention_kernels import attend_to_cache
+from entropilot.models.attention_kernels import (
+    attend_to_cache,
+    room_for_keys,
+    room_for_values,
+)
 from entropilot.models.causal_decoding import CausalDecoder, Prefix
 from entropilot.models.decoding import Decoder, TransformerDecoder, move_rows
 from entropilot.models.tiny import tiny_parts
@@ -122,25 +126,40 @@ def test_columns_of_padding_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_attention_to_the_cache_is_attention(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("size", [6, 19])  # below and above eight, no multiple of it
+@pytest.mark.parametrize("slot", [6, 15, 16, 33])  # in the first, at the edge of, in later blocks
+def test_attention_to_the_cache_is_attention(slot: int, size: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
-    batch, heads, size, slots = 5, 3, 6, 9  # 6 is no multiple of four
+    batch, heads, slots = 5, 3, 36
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=dtype)
 
-    keys, values = normal(batch, heads, size, slots), normal(batch, heads, slots, size)
-    keys[..., 7:] = torch.nan  # slots that are not filled yet
+    before, values = normal(batch, heads, slots, size), normal(batch, heads, slots, size)
+    before[:, :, slot + 1 :] = torch.nan  # slots that are not filled yet
+    keys = room_for_keys(before, 1, slots)
     qkv, padding = normal(batch, 3 * heads * size), torch.tensor([0, 1, 3, 6, 0])
-    y = attend_to_cache(qkv, keys, values, slot=6, padding=padding)
+    y = attend_to_cache(qkv, keys, values, slot=slot, padding=padding)
     q, k, v = qkv.view(batch, 3, heads, size).unbind(1)
-    assert torch.equal(keys[..., 6], k)
-    assert torch.equal(values[..., 6, :], v)
+    after = keys.transpose(3, 4).flatten(2, 3)
+    assert torch.equal(after[:, :, slot], k)
+    assert torch.equal(values[:, :, slot], v)
     for b in range(batch):
-        seen = slice(int(padding[b]), 7)
-        score = torch.einsum("hd,hdl->hl", q[b], keys[b, ..., seen]) / size**0.5
+        seen = slice(int(padding[b]), slot + 1)
+        score = torch.einsum("hd,hld->hl", q[b], after[b, :, seen]) / size**0.5
         expected = torch.einsum("hl,hld->hd", score.softmax(-1), values[b, :, seen])
         torch.testing.assert_close(y[b], expected.reshape(-1), rtol=1e-5, atol=1e-6)
+
+
+def test_room_repeats_rows() -> None:
+    keys = torch.randn(2, 3, 18, 4, generator=torch.Generator().manual_seed(0))
+    room = room_for_keys(keys, 2, 40)
+    assert room.shape == (4, 3, 3, 4, 16)
+    plain = room.transpose(3, 4).flatten(2, 3)[:, :, :18]
+    assert torch.equal(plain, keys.repeat_interleave(2, 0))
+    values = room_for_values(keys, 2, 40)
+    assert values.shape == (4, 3, 40, 4)
+    assert torch.equal(values[:, :, :18], keys.repeat_interleave(2, 0))
 
 
 def test_rows_may_move_in_any_order() -> None:

@@ -90,6 +90,17 @@ bfloat16_bits = _cast(
     types.uint16,
     lambda b, x: b.bitcast(b.shl(b.zext(x, _I32), _I32(16)), _FLOAT),
 )
+
+
+def _rounded(b: Any, x: Any) -> Any:
+    """Bits of the nearest bfloat16, ties to even; nan stays nan."""
+    bits = b.bitcast(x, _I32)
+    odd = b.and_(b.lshr(bits, _I32(16)), _I32(1))
+    near = b.lshr(b.add(b.add(bits, _I32(0x7FFF)), odd), _I32(16))
+    return b.trunc(b.select(b.fcmp_unordered("uno", x, x), _I32(0x7FC0), near), ir.IntType(16))
+
+
+bits_of_bfloat16 = _cast(types.uint16, types.float32, _rounded)
 float16_bits = _cast(types.float32, types.uint16, lambda b, x: b.fpext(b.bitcast(x, _HALF), _FLOAT))
 
 

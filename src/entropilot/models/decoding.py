@@ -16,7 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from entropilot.errors import InputError
-from entropilot.models.attention_kernels import attend_to_cache
+from entropilot.models.attention_kernels import (
+    BLOCK,
+    attend_to_cache,
+    room_for_keys,
+    room_for_values,
+)
 from entropilot.models.transformer import SmallTransformer
 
 
@@ -97,10 +102,13 @@ class TransformerDecoder:
 
     def __init__(self, model: SmallTransformer) -> None:
         self.model = model
-        self.keys: list[Tensor] = []  # one a layer, [B, heads, D / heads, L]
+        self.keys: list[
+            Tensor
+        ] = []  # one a layer, [B, heads, L / 16, D / heads, 16] once there is room
         self.values: list[Tensor] = []  # one a layer, [B, heads, L, D / heads]
         self.padding = torch.zeros(0, dtype=torch.int64)  # [B] slots before the first token
         self.n_filled = self.n_slots = 0
+        self.has_room = False
 
     @property
     def n_vocab(self) -> int:
@@ -119,7 +127,7 @@ class TransformerDecoder:
         tokens, padding = (x.to(device) for x in left_padded(prompts))
         length = tokens.shape[1]
         self.model.check_length(length + max_tokens)
-        self.keys, self.values = [], []
+        self.keys, self.values, self.has_room = [], [], False
         self.padding, self.n_filled, self.n_slots = padding, length, length + max_tokens
         slot = torch.arange(length, device=device)
         here = slot >= padding[:, None]
@@ -130,7 +138,7 @@ class TransformerDecoder:
 
         def attend(_layer: int, qkv: Tensor) -> Tensor:
             q, k, v = self.model.split_heads(qkv)
-            self.keys.append(k.transpose(-1, -2))
+            self.keys.append(k)
             self.values.append(v)
             y = functional.scaled_dot_product_attention(
                 q, k, v, attn_mask=seen, is_causal=seen is None
@@ -143,18 +151,10 @@ class TransformerDecoder:
 
     def repeat(self, n: int) -> None:
         """Repeat each row n times and move to a cache with room; see ``Decoder``."""
-        batch = n * len(self.padding)
-        config, filled = self.model.config, self.n_filled
-        heads, size = config.heads, config.width // config.heads
-        for cache, shape in (
-            (self.keys, (batch, heads, size, self.n_slots)),
-            (self.values, (batch, heads, self.n_slots, size)),
-        ):
-            for layer, old in enumerate(cache):
-                new = old.new_empty(shape)
-                used = new[..., :filled] if cache is self.keys else new[..., :filled, :]
-                used.view(-1, n, *used.shape[1:]).copy_(old[:, None])
-                cache[layer] = new
+        for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
+            self.keys[layer] = room_for_keys(keys, n, self.n_slots)
+            self.values[layer] = room_for_values(values, n, self.n_slots)
+        self.has_room = True
         self.padding = self.padding.repeat_interleave(n)
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -162,8 +162,8 @@ class TransformerDecoder:
         slot = self.n_filled
         if slot >= self.n_slots:
             raise InputError(f"the cache was made for {self.n_slots} tokens, all of them are used")
-        if self.values[0].shape[2] != self.n_slots:
-            self.repeat(1)  # the cache still is that of the prompts, without room
+        if not self.has_room:
+            self.repeat(1)  # the cache still is that of the prompts
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             return attend_to_cache(
@@ -178,9 +178,10 @@ class TransformerDecoder:
     def keep(self, rows: Tensor) -> None:
         """Let rows leave; see ``Decoder``."""
         n, filled = len(rows), self.n_filled
+        parts = -(-filled // BLOCK) if self.has_room else filled
         for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
-            move_rows(keys[..., :filled], rows)
-            move_rows(values[..., :filled, :], rows)
+            move_rows(keys[:, :, :parts], rows)
+            move_rows(values[:, :, :filled], rows)
             self.keys[layer], self.values[layer] = keys[:n], values[:n]
         self.padding = self.padding[rows]
 

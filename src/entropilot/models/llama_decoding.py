@@ -17,13 +17,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from entropilot.errors import InputError
+from entropilot.information._linear import linear
+from entropilot.models.attention_kernels import BLOCK, room_for_keys, room_for_values
 from entropilot.models.causal_decoding import CausalDecoder
 from entropilot.models.decoding import move_rows
-from entropilot.models.products import RoundedLinear, products_in
-from entropilot.models.rotary_kernels import attend_rotated, rms_norm
+from entropilot.models.packed_layers import add_norm, swiglu
+from entropilot.models.products import products_in
+from entropilot.models.rotary_kernels import attend_rotated
 
 KNOWN: Final = ("LlamaForCausalLM", "Qwen2ForCausalLM")
 
@@ -83,21 +85,22 @@ class LlamaDecoder(CausalDecoder):
         super().__init__(model, n_vocab=n_vocab)
         self.products = products
         body = model.base_model
-        make = _plain if products == "float32" else RoundedLinear
+        make, self.kind = _KINDS[products]
         self.layers = [_layer(layer, make) for layer in body.layers]
         attention = body.layers[0].self_attn
         self.scale = np.float32(attention.scaling)
         self.embedding = body.embed_tokens.weight.detach()
         self.norm = body.norm.weight.detach()
-        self.epsilon = np.float32(body.norm.variance_epsilon)
+        self.epsilon = float(body.norm.variance_epsilon)
         head = model.get_output_embeddings()
         self.head = head.weight.detach()[: self.n_vocab]
         bias = getattr(head, "bias", None)
         self.head_bias = None if bias is None else bias.detach()[: self.n_vocab]
-        self.keys: list[Tensor] = []  # one a layer, [B, G, d, L]
+        self.keys: list[Tensor] = []  # one a layer, [B, G, L / 16, d, 16] once there is room
         self.values: list[Tensor] = []  # one a layer, [B, G, L, d]
         self.padding = torch.zeros(0, dtype=torch.int64)  # [B] slots before the first token
         self.n_filled = self.n_slots = 0
+        self.has_room = False
         self.turns: tuple[Any, Any] = ((), ())  # cos and sin [L, d / 2]
 
     def prefill(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> Tensor:
@@ -114,10 +117,10 @@ class LlamaDecoder(CausalDecoder):
         ):  # padding may stand after a shared beginning: move it to the front
             order = self.mask.argsort(dim=1, stable=True)
             self.padding = self.n_filled - self.mask.sum(1)
-        self.keys, self.values = [], []
+        self.keys, self.values, self.has_room = [], [], False
         for layer in layers:
             keys, values = (_in_order(x.float(), order) for x in (layer.keys, layer.values))
-            self.keys.append(keys.transpose(2, 3))
+            self.keys.append(keys)
             self.values.append(values)
         positions = torch.arange(self.n_slots)[None]
         cos, sin = self.model.base_model.rotary_emb(self.embedding, position_ids=positions)
@@ -128,14 +131,10 @@ class LlamaDecoder(CausalDecoder):
 
     def repeat(self, n: int) -> None:
         """Repeat each row n times and move to a cache with room; see ``Decoder``."""
-        filled = self.n_filled
         for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
-            batch, groups, length, size = values.shape
-            new_keys = keys.new_empty(batch, n, groups, size, self.n_slots)
-            new_values = values.new_empty(batch, n, groups, self.n_slots, size)
-            new_keys[..., :filled].copy_(keys[:, None, ..., :filled])
-            new_values[..., :filled, :].copy_(values[:, None, :, : min(filled, length)])
-            self.keys[layer], self.values[layer] = new_keys.flatten(0, 1), new_values.flatten(0, 1)
+            self.keys[layer] = room_for_keys(keys, n, self.n_slots)
+            self.values[layer] = room_for_values(values, n, self.n_slots)
+        self.has_room = True
         self.padding = self.padding.repeat_interleave(n)
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -143,39 +142,38 @@ class LlamaDecoder(CausalDecoder):
         slot = self.n_filled
         if slot >= self.n_slots:
             raise InputError(f"the cache was made for {self.n_slots} tokens, all of them are used")
-        if self.values[0].shape[2] != self.n_slots:
-            self.repeat(1)  # the cache still is that of the prompts, without room
+        if not self.has_room:
+            self.repeat(1)  # the cache still is that of the prompts
         self.n_filled += 1
         x = self.embedding[tokens]
-        score = np.empty(slot + 1, np.float32)
+        score = np.empty((slot // BLOCK + 1) * BLOCK, np.float32)
         padding = self.padding.numpy()
+        more = None
         for number, layer in enumerate(self.layers):
-            qkv = layer.qkv(self._normed(x, layer.norm1))
+            x, normed = add_norm(x, more, layer.norm1, self.epsilon, self.kind)
+            qkv = layer.qkv(normed).float()
             keys, values = self.keys[number], self.values[number]
-            y = x.new_empty(len(x), qkv.shape[1] - 2 * keys.shape[1] * keys.shape[2])
+            y = x.new_empty(len(x), qkv.shape[1] - 2 * values.shape[1] * values.shape[3])
             attend_rotated(
                 qkv.numpy(), keys.numpy(), values.numpy(), *self.turns, slot, padding, y.numpy(),
                 self.scale, score,
             )  # fmt: skip
-            x = x + layer.out(y)
-            both = layer.gate_up(self._normed(x, layer.norm2))
-            gate, up = both.chunk(2, -1)
-            x = x + layer.down(functional.silu(gate).mul_(up))
-        return functional.linear(self._normed(x, self.norm), self.head, self.head_bias)
+            x, normed = add_norm(
+                x, layer.out(y.to(self.kind)), layer.norm2, self.epsilon, self.kind
+            )
+            more = layer.down(swiglu(layer.gate_up(normed)))
+        _, normed = add_norm(x, more, self.norm, self.epsilon)
+        return linear(normed, self.head, self.head_bias)
 
     def keep(self, rows: Tensor) -> None:
         """Let rows leave; see ``Decoder``."""
         n, filled = len(rows), self.n_filled
+        parts = -(-filled // BLOCK) if self.has_room else filled
         for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
-            move_rows(keys[..., :filled], rows)
-            move_rows(values[..., :filled, :], rows)
+            move_rows(keys[:, :, :parts], rows)
+            move_rows(values[:, :, :filled], rows)
             self.keys[layer], self.values[layer] = keys[:n], values[:n]
         self.padding = self.padding[rows]
-
-    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        out = torch.empty_like(x)
-        rms_norm(x.numpy(), weight.numpy(), self.epsilon, out.numpy())
-        return out
 
 
 def _layer(layer: Any, make: Callable[[Tensor, Tensor | None], Linear]) -> _Layer:
@@ -212,7 +210,15 @@ def _weight(module: Any) -> Tensor:
 
 
 def _plain(weight: Tensor, bias: Tensor | None) -> Linear:
-    return lambda x: functional.linear(x, weight, bias)
+    return lambda x: linear(x, weight, bias)
+
+
+def _rounded(weight: Tensor, bias: Tensor | None) -> Linear:
+    return _plain(weight.bfloat16(), None if bias is None else bias.bfloat16())
+
+
+#: How a linear layer is made of its weights, and the precision of what it reads and returns.
+_KINDS: Final = {"float32": (_plain, torch.float32), "bfloat16": (_rounded, torch.bfloat16)}
 
 
 def _in_order(x: Tensor, order: Tensor | None) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from entropilot.errors import ConfigurationError, InputError, ModelError
 from entropilot.files import replacing, write_atomically
+from entropilot.models.products import FastLinear
 
 CONFIG_NAME: Final = "transformer.json"
 WEIGHTS_NAME: Final = "transformer.safetensors"
@@ -75,11 +76,11 @@ class Block(nn.Module):
         super().__init__()
         width = config.width
         self.norm1 = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = FastLinear(width, 3 * width)
+        self.out = FastLinear(width, width)
         self.norm2 = nn.LayerNorm(width)
-        self.up = nn.Linear(width, 4 * width)
-        self.down = nn.Linear(4 * width, width)
+        self.up = FastLinear(width, 4 * width)
+        self.down = FastLinear(4 * width, width)
 
     def forward(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
         """[..., D] -> [..., D]."""
@@ -116,7 +117,7 @@ class SmallTransformer(nn.Module):
             self.position = nn.Embedding(config.context, config.width)
             self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
             self.norm = nn.LayerNorm(config.width)
-            self.head = nn.Linear(config.width, config.n_vocab, bias=config.head_bias)
+            self.head = FastLinear(config.width, config.n_vocab, bias=config.head_bias)
         self.to_empty(device="cpu")
         self._initialise(generator or torch.Generator().manual_seed(0))
 

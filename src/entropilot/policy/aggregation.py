@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError, unknown_name
+from entropilot.policy.token_kernels import n_true
 
 Mode = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
@@ -79,7 +80,7 @@ class Aggregation:
             raise InputError("no token counts, so the loss has no mean; leave such batches out")
         kept = torch.where(mask, loss, 0)
         if self.mode == "token-mean":
-            return kept.sum() / (mask.sum() if n_tokens is None else n_tokens)
+            return kept.sum() / (n_true(mask) if n_tokens is None else n_tokens)
         if self.mode == "seq-mean-token-sum-norm":
             rows = mask.shape[0] if self.per_row else 1
             return kept.sum() / (rows * float(self.norm_length or 1))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError
+from entropilot.policy.token_kernels import can_compile, flat, gap_products, masked_sum, n_true
 
 TOPS: Final = (2e-4, 2e-3, 0.02, 0.2, 0.5, 1.0)  # Table 1
 _ROUNDING: Final = 64  # units in the last place by which equal values may differ from their mean
@@ -63,10 +64,33 @@ def token_covariance(logprob: Tensor, advantages: Tensor, mask: Tensor) -> Tenso
     Source: arXiv 2505.22617, equation 10. Departs from the reference code: the means are over the
     whole batch that is handed in, without 1e-8 in the denominator.
     """
+    return covariance_and_mean(logprob, advantages, mask)[0]
+
+
+def covariance_and_mean(logprob: Tensor, advantages: Tensor, mask: Tensor) -> tuple[Tensor, float]:
+    """``token_covariance`` and its mean over the tokens that count."""
     _check(logprob, advantages, mask)
+    if can_compile(mask, logprob, advantages):
+        return _compiled_covariance(logprob, advantages.expand(mask.shape), mask)
     n = mask.sum()
     gap = _centred("logprob", logprob, mask, n)
-    return gap.mul_(_centred("advantages", advantages, mask, n))
+    covariance = gap.mul_(_centred("advantages", advantages, mask, n))
+    return covariance, float(covariance.sum() / n)
+
+
+def _compiled_covariance(logprob: Tensor, advantages: Tensor, mask: Tensor) -> tuple[Tensor, float]:
+    n = n_true(mask)
+    a, b, counts = flat(logprob), flat(advantages), flat(mask)
+    means = []
+    for name, values in (("logprob", a), ("advantages", b)):
+        means.append(np.float32(masked_sum(values, counts) / n))
+        _check_mean(name, bool(np.isfinite(means[-1])))
+    out = torch.empty(mask.shape)
+    *most, total = gap_products(a, b, counts, *means, flat(out))
+    least = [_ROUNDING * np.finfo(np.float32).eps * abs(float(mean)) for mean in means]
+    if most[0] <= least[0] or most[1] <= least[1]:
+        return out.zero_(), 0.0  # equal values; what is left is rounding of their mean
+    return out, total / n
 
 
 def covariance_summary(
@@ -222,16 +246,20 @@ def _centred(name: str, values: Tensor, mask: Tensor, n: Tensor) -> Tensor:
     wide = wide if wide.dtype == torch.float64 else wide.float()
     kept = torch.where(mask, wide, 0)  # a new tensor, changed in place from here
     mean = kept.sum() / n
-    if not bool(torch.isfinite(mean)):
-        raise InputError(
-            f"{name} has values that are nan or infinite where tokens count; what made them is "
-            "broken"
-        )
+    _check_mean(name, bool(torch.isfinite(mean)))
     gap = kept.sub_(mean).mul_(mask)
     low, high = gap.aminmax()
     if torch.maximum(-low, high) <= _ROUNDING * torch.finfo(gap.dtype).eps * mean.abs():
         return gap.zero_()  # equal values; what is left is rounding of their mean
     return gap
+
+
+def _check_mean(name: str, is_finite: bool) -> None:
+    if not is_finite:
+        raise InputError(
+            f"{name} has values that are nan or infinite where tokens count; what made them is "
+            "broken"
+        )
 
 
 def _check(logprob: Tensor, advantages: Tensor, mask: Tensor) -> None:

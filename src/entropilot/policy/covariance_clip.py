@@ -11,24 +11,31 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError
 from entropilot.policy.covariance import (
     check_ratio,
+    covariance_and_mean,
     from_alias,
     masked_quantile_of,
     quota,
-    token_covariance,
 )
-from entropilot.policy.surrogates import NEEDS, clipped_ratio_loss, log_ratio, ratio_metrics
+from entropilot.policy.idle_warning import counted_idle
+from entropilot.policy.surrogates import NEEDS, clipped_ratio_loss, log_ratio_mean, ratio_metrics
 from entropilot.policy.term import Applied, State, Term, View
+from entropilot.policy.token_kernels import can_compile, flat, n_true, places_between
 
 Bound = float | str
 RATIO: Final = 2e-4
 LB: Final = 1.0
 UB: Final = 5.0
+_IDLE: Final = (
+    "No token's covariance lies between lb and ub: set lb to a quantile, such as 'quantile:0.98', "
+    "where advantages are not all 0"
+)
 
 
 class _Choice(NamedTuple):
@@ -36,7 +43,7 @@ class _Choice(NamedTuple):
     n_candidates: int
     n_dropped: int
     lb: float
-    covariance: Tensor  # scalar, mean over the tokens
+    covariance: float  # mean over the tokens
 
 
 def clip_cov_mask(
@@ -146,16 +153,16 @@ def clip_cov_loss(
         logprob, old_logprob, advantages, mask, eps_low=eps_low, eps_high=eps_high
     )
     choice = _choose(logprob, advantages, mask, stopped, ratio, lb, ub, generator)
-    n = float(mask.sum())
+    n = n_true(mask)
     metrics = {
         "clip_fraction": choice.n_dropped / n,
-        "approx_kl": -float(log_ratio(logprob.detach(), old_logprob, mask).sum()) / n,
+        "approx_kl": -log_ratio_mean(logprob, old_logprob, mask),
         "n_candidates": float(choice.n_candidates),
         "n_dropped": float(choice.n_dropped),
         "lb": choice.lb,
-        "covariance": float(choice.covariance),
+        "covariance": choice.covariance,
     }
-    return torch.where(choice.dropped, 0, loss), metrics
+    return loss.masked_fill(choice.dropped, 0), metrics
 
 
 def clip_cov(
@@ -176,7 +183,7 @@ def clip_cov(
     it is PPO with its own, loose ratio clip of [0, 2], which is itself a change. Unlike KL-Cov it
     acts on the first update of a rollout batch too. Too few dropped tokens, or a choice made anew
     on each part of the batch, delay the loss of entropy but do not stop it: watch
-    ``clip-cov/dropped_fraction``.
+    ``clip-cov/dropped_fraction``. 100 updates in a row without a dropped token warn.
 
     Args:
         ratio: in (0, 1]; fraction of the tokens that is dropped at most. Raising it holds more
@@ -220,11 +227,12 @@ def clip_cov(
         found: dict[str, float | Tensor] = {
             "clip-cov/n_candidates": float(choice.n_candidates),
             "clip-cov/n_dropped": float(choice.n_dropped),
-            "clip-cov/dropped_fraction": choice.n_dropped / float(mask.sum()),
+            "clip-cov/dropped_fraction": choice.n_dropped / n_true(mask),
             "clip-cov/lb": choice.lb,
             "clip-cov/covariance": choice.covariance,
         }
-        return Applied(torch.where(choice.dropped, 0, loss), state, {**metrics, **found})
+        idle = counted_idle(state, choice.n_dropped > 0, term="clip-cov", why=_IDLE)
+        return Applied(loss.masked_fill(choice.dropped, 0), idle, {**metrics, **found})
 
     return Term("clip-cov", apply, needs=NEEDS, settings=settings)
 
@@ -239,11 +247,10 @@ def _choose(
     ub: float,
     generator: torch.Generator | None,
 ) -> _Choice:
-    covariance = token_covariance(logprob, advantages, mask)
+    covariance, mean = covariance_and_mean(logprob, advantages, mask)
     low = lb if isinstance(lb, float | int) else masked_quantile_of(covariance, mask, _quantile(lb))
-    n = int(mask.sum())
-    candidates = mask & ~stopped & (covariance > low) & (covariance < ub)
-    places = candidates.reshape(-1).nonzero()[:, 0]
+    n = n_true(mask)
+    places = _candidates(covariance, mask, stopped, low, ub)
     drawn = places
     if len(places) > 0:
         device = "cpu" if generator is None else generator.device
@@ -251,9 +258,18 @@ def _choose(
         drawn = places[order[: quota(ratio, n)].to(places.device)]
     dropped = torch.zeros_like(mask).reshape(-1)
     dropped[drawn] = True
-    return _Choice(
-        dropped.reshape(mask.shape), len(places), len(drawn), float(low), covariance.sum() / n
-    )
+    return _Choice(dropped.reshape(mask.shape), len(places), len(drawn), float(low), mean)
+
+
+def _candidates(
+    covariance: Tensor, mask: Tensor, stopped: Tensor, low: float, high: float
+) -> Tensor:
+    """Places of the candidates in the flattened batch, rising."""
+    if can_compile(mask, covariance):
+        arrays = (flat(x) for x in (covariance, mask, stopped))
+        return torch.from_numpy(places_between(*arrays, np.float32(low), np.float32(high)))
+    found = mask & ~stopped & (covariance > low) & (covariance < high)
+    return found.reshape(-1).nonzero()[:, 0]
 
 
 def _quantile(lb: str) -> float:

@@ -18,6 +18,7 @@ from entropilot.models.causal_decoding import CausalDecoder
 from entropilot.models.causal_states import answer_lengths, answer_states, states_that_count
 from entropilot.models.decoding import Decoder
 from entropilot.models.llama_decoding import LlamaDecoder, can_decode
+from entropilot.models.llama_states import can_pack, packed_states
 from entropilot.models.loaders import LanguageModel
 from entropilot.models.products import check_products, products_in
 from entropilot.policy.models import PolicyModel, Prompts
@@ -147,12 +148,24 @@ class LanguagePolicy(PolicyModel):
 
     def response_hidden(self, prompts: Prompts, tokens: Tensor, mask: Tensor) -> Tensor:
         """Hidden states at the answer tokens; see ``PolicyModel``. The head is not run."""
-        share = False if self.checkpoint_layers else None
-        recomputing = _recomputing(self.causal) if self.checkpoint_layers else nullcontext()
-        with recomputing, products_in(self.products, tokens.device):
-            lengths = answer_lengths(mask)
-            states = answer_states(self.causal.base_model, prompts, tokens, lengths, share=share)
+        lengths = answer_lengths(mask)
+        if not self.checkpoint_layers and can_pack(self.model, prompts, lengths):
+            states = packed_states(
+                self.model.base_model, prompts, tokens, lengths, products=self.products
+            )
+        else:
+            states = self._padded_states(prompts, tokens, lengths)
         return states_that_count(states, mask, lengths).to(self.head_weight.dtype)
+
+    def _padded_states(self, prompts: Prompts, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Through transformers itself."""
+        body = self.causal.base_model
+        if self.checkpoint_layers:  # layers run again in the backward, where no mode reaches them
+            kind = nullcontext() if self.products == "float32" else None
+            with _recomputing(self.causal), kind or products_in(self.products, tokens.device):
+                return answer_states(body, prompts, tokens, lengths, share=False)
+        with products_in(self.products, tokens.device):
+            return answer_states(body, prompts, tokens, lengths)
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter as peft does: ``PeftModel.from_pretrained`` reads it.

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError
 from entropilot.policy.term import Applied, State, Term, View
+from entropilot.policy.token_kernels import (
+    can_compile,
+    clipped_surrogate,
+    flat,
+    log_ratio_sum,
+    n_true,
+)
 
 LOG_RATIO_LIMIT: Final = 20.0  # as verl's plain loss; nothing else passes it
 NEEDS: Final = frozenset({"logprob"})
@@ -66,6 +74,13 @@ def clipped_ratio_loss(
     Source: PPO, arXiv 1707.06347, equation 7; dual clip, arXiv 1912.09729; clip-higher, arXiv
     2503.14476.
     """
+    if can_compile(mask, logprob, old_logprob, advantages) and not (
+        old_logprob.requires_grad or advantages.requires_grad
+    ):
+        bounds = (1 - eps_low, 1 + eps_high, torch.inf if dual_clip is None else dual_clip)
+        apply: Any = _ClippedRatio.apply
+        found: tuple[Tensor, Tensor] = apply(logprob, old_logprob, advantages, mask, bounds)
+        return found
     advantage = torch.where(mask, advantages, 0)
     ratio = log_ratio(logprob, old_logprob, mask).exp()
     free = -advantage * ratio
@@ -76,6 +91,50 @@ def clipped_ratio_loss(
         bound = -advantage * dual_clip
         loss = torch.where(advantage < 0, torch.minimum(loss, bound), loss)
     return loss, stopped
+
+
+def log_ratio_mean(logprob: Tensor, old_logprob: Tensor, mask: Tensor) -> float:
+    """Mean of ``log_ratio`` over the tokens that count, without gradient.
+
+    Examples:
+        >>> new, old = torch.tensor([[-1.0, -1.0]]), torch.tensor([[-1.5, -9.0]])
+        >>> log_ratio_mean(new, old, torch.tensor([[True, False]]))
+        0.5
+    """
+    n = n_true(mask)
+    if not can_compile(mask, logprob, old_logprob):
+        return float(log_ratio(logprob.detach(), old_logprob, mask).sum()) / n
+    arrays = (flat(x) for x in (logprob, old_logprob, mask))
+    return float(log_ratio_sum(*arrays, np.float32(LOG_RATIO_LIMIT))) / n
+
+
+class _ClippedRatio(torch.autograd.Function):
+    """The loss of ``clipped_ratio_loss`` in one pass, which also leaves its slope."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logprob: Tensor,
+        old_logprob: Tensor,
+        advantages: Tensor,
+        mask: Tensor,
+        bounds: tuple[float, float, float],
+    ) -> tuple[Tensor, Tensor]:
+        loss, slope = (torch.empty(mask.shape) for _ in range(2))
+        stopped = torch.empty_like(mask, memory_format=torch.contiguous_format)
+        clipped_surrogate(
+            *(flat(x) for x in (logprob, old_logprob, advantages.expand(mask.shape), mask)),
+            *(np.float32(x) for x in (LOG_RATIO_LIMIT, *bounds)),
+            *(flat(x) for x in (loss, slope, stopped)),
+        )
+        ctx.save_for_backward(slope)
+        ctx.mark_non_differentiable(stopped)
+        return loss, stopped
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, weight: Tensor, _: Any) -> tuple[Any, ...]:
+        return ctx.saved_tensors[0] * weight, None, None, None, None
 
 
 def sequence_ratio_loss(

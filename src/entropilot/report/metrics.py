@@ -21,16 +21,12 @@ from entropilot.errors import InputError
 from entropilot.files import write_atomically
 from entropilot.policy.training.metrics_log import read_metrics
 from entropilot.report.html import Meta
+from entropilot.report.line_labels import N_COLOURS, Label, colour, end_labels, margin
 from entropilot.report.metric_series import WHOLE, Series, layers_of, metric_series
 from entropilot.report.svg import Plot, dot, picture, y_axis
 from entropilot.report.training_figures import (
     HEIGHT,
-    N_COLOURS,
-    Label,
-    colour,
-    end_labels,
     key_of,
-    margin,
     nice,
     power_of_ten,
     steps_axis,

@@ -17,6 +17,8 @@ _MODULES: Final[dict[str, str]] = {
     "diversity-precision": "entropilot.studies.shaped_pretraining",
     "dse": "entropilot.studies.representation_entropy",
     "entropy-dynamics": "entropilot.studies.entropy_dynamics",
+    "epiplexity": "entropilot.studies.epiplexity",
+    "ghosts": "entropilot.studies.convergence_radius",
     "invisible-leash": "entropilot.studies.invisible_leash",
     "neural-collapse": "entropilot.studies.neural_collapse",
     "oreo": "entropilot.studies.offline_reasoning",

@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from entropilot.information._linear import linear
 from entropilot.policy.models import PolicyModel
 from entropilot.policy.statistics import PolicyStatistics, statistics_from_logits
 
@@ -126,7 +127,7 @@ def send_back(
 
 def head_logits(policy: PolicyModel, hidden: Tensor) -> Tensor:
     """Logits [N, V] in float32 or better."""
-    logits = torch.nn.functional.linear(hidden, policy.head_weight, policy.head_bias)
+    logits = linear(hidden, policy.head_weight, policy.head_bias)
     logits = logits[..., : policy.n_vocab]
     return logits if logits.dtype == torch.float64 else logits.float()
 

@@ -1,0 +1,62 @@
+"""Products in float32 through another library: the same numbers, the same gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from entropilot.information._linear import linear, pays
+
+
+def parts(rows: int, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((rows, inputs), (outputs, inputs), (outputs,))
+    x, weight, bias = (torch.randn(*shape, generator=generator) for shape in shapes)
+    return x, weight, bias
+
+
+# One panel and several, either operand the narrower one, and one below the bound.
+@pytest.mark.parametrize("shape", [(300, 64, 96), (2500, 96, 32), (1025, 32, 200), (8, 16, 16)])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_value_and_gradients_are_those_of_float64(
+    shape: tuple[int, int, int], with_bias: bool
+) -> None:
+    x, weight, bias = parts(*shape)
+    slope = torch.randn(shape[0], shape[2], generator=torch.Generator().manual_seed(1))
+    found, expected = [], []
+    for kind, call, into in (
+        (torch.float32, linear, found),
+        (torch.float64, functional.linear, expected),
+    ):
+        inputs = [t.to(kind).requires_grad_() for t in (x, weight, bias)][: 3 if with_bias else 2]
+        y = call(*inputs)
+        into += [y.detach(), *torch.autograd.grad(y, inputs, slope.to(kind))]
+    for got, true in zip(found, expected, strict=True):
+        assert got.shape == true.shape
+        # sums of up to 2500 products of standard normals
+        torch.testing.assert_close(got.double(), true, rtol=1e-5, atol=2e-4)
+
+
+def test_frozen_weights_get_no_gradient_and_inputs_of_more_dimensions_pass() -> None:
+    x, weight, bias = parts(512, 64, 64)
+    x = x.view(2, 256, 64).requires_grad_()
+    linear(x, weight, bias).sum().backward()
+    assert weight.grad is None
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, weight.sum(0).expand_as(x), rtol=1e-5, atol=1e-4)
+
+
+def test_equal_inputs_have_equal_bits() -> None:
+    x, weight, bias = parts(2000, 128, 256)
+    assert torch.equal(linear(x, weight, bias), linear(x.clone(), weight.clone(), bias))
+
+
+def test_what_is_small_or_of_another_kind_stays_with_torch() -> None:
+    x, weight, bias = parts(2000, 128, 256)
+    assert not pays(x[:2], weight, bias)
+    assert not pays(x.double(), weight.double(), bias.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not pays(x, weight, bias)
+        assert linear(x, weight, bias).dtype == torch.bfloat16
