@@ -38,6 +38,9 @@ from entropilot.information.description_frontier import (
     mdl_frontier,
     training_flop,
 )
+from entropilot.information.diffusion_spectrum import (
+    diffusion_eigenvalues,
+)
 from entropilot.information.divergence import (
     js_divergence,
     js_divergence_from_logits,
@@ -190,6 +193,21 @@ from entropilot.information.scaling_epiplexity import (
     published_laws,
     scaling_law_epiplexity,
 )
+from entropilot.information.spectral_approximation import (
+    DSEEstimate,
+    dse_estimate,
+)
+from entropilot.information.spectral_entropy import (
+    adjacency_entropy,
+    dse,
+    dse_from_eigenvalues,
+    matrix_entry_entropy,
+    shannon_binned,
+)
+from entropilot.information.spectral_information import (
+    DSMIResult,
+    dsmi,
+)
 from entropilot.information.statistics import (
     TokenStatistics,
     token_statistics,
@@ -241,6 +259,8 @@ __all__ = [
     "BootstrapInterval",
     "Buckets",
     "ContextMemory",
+    "DSEEstimate",
+    "DSMIResult",
     "DescriptionRun",
     "EntropyChange",
     "EntropyForecast",
@@ -277,6 +297,7 @@ __all__ = [
     "TokenStatistics",
     "TopK",
     "above_chance",
+    "adjacency_entropy",
     "answer_entropy",
     "answer_entropy_of_groups",
     "auc",
@@ -294,8 +315,13 @@ __all__ = [
     "cross_entropy",
     "crossing_k",
     "delong",
+    "diffusion_eigenvalues",
     "discriminator_all",
     "discriminator_vocab_mean",
+    "dse",
+    "dse_estimate",
+    "dse_from_eigenvalues",
+    "dsmi",
     "eca",
     "eca_history",
     "eca_pairs",
@@ -342,6 +368,7 @@ __all__ = [
     "masked_quantile",
     "masked_variance",
     "match_problems",
+    "matrix_entry_entropy",
     "mdl_frontier",
     "mutual_information",
     "nsr_bound",
@@ -367,6 +394,7 @@ __all__ = [
     "sequence_bounds",
     "sequence_measures",
     "sequence_signal",
+    "shannon_binned",
     "sign_test",
     "spearman",
     "spread_mean",
