@@ -41,7 +41,7 @@ $(VENV)/.run: pyproject.toml $(VENV)/.torch
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.torch
-	$(PIP) --editable '.[torch,ray,test]'
+	$(PIP) --editable '.[torch,ray,physics,trl,test]'
 	touch $@ $(VENV)/.run
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.run
@@ -49,7 +49,7 @@ $(VENV)/.docs: pyproject.toml $(VENV)/.run
 	touch $@
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.run
-	$(PIP) --editable '.[torch,bench]'
+	$(PIP) --editable '.[torch,physics,bench]'
 	touch $@
 
 clean:

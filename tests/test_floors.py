@@ -25,6 +25,8 @@ FLOORS = (
     "diagnosis",
     "models",
     "policy",
+    "learning",
+    "physics",
     "studies",
     "report",
     "experiments",

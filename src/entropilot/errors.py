@@ -2,6 +2,7 @@
 
 EntropilotError
 ├── InputError            something a user handed in is wrong: a file, an array, a label
+│   ├── BrokenNumbersError  numbers are nan or infinite where they must not be
 │   ├── FormatError       the file is not in a shape that any reader knows
 │   └── LimitError        the input is larger than a stated limit (line, file, decompressed size)
 ├── ConfigurationError    an option or an experiment file is wrong
@@ -25,6 +26,10 @@ class EntropilotError(Exception):
 
 class InputError(EntropilotError, ValueError):
     """A value, array or file that was handed in is wrong."""
+
+
+class BrokenNumbersError(InputError):
+    """Numbers are nan or infinite where they must not be; what made them is broken."""
 
 
 class FormatError(InputError):

@@ -20,6 +20,7 @@ ROW_KEYS = {
     "slug", "title", "paper", "claim", "scale", "seeds", "seconds", "verdict", "findings", "built",
 }  # fmt: skip
 FINDING_KEYS = {"statement", "measured", "expected", "holds", "check"}
+REPORTS = ("report.html", "report.md", "report.json")
 TINY = ("run", "--model", "tiny", "--problems", 2, "--samples", 2)
 
 
@@ -122,7 +123,7 @@ def test_run_end_to_end(command: Command, tmp_path: Path) -> None:
     document = json.loads(ended.out)
     assert set(document) == {"folder", "files"}
     names = [Path(file).name for file in document["files"]]
-    assert names == ["traces.parquet", "summary.json", "report.html"]
+    assert names == ["traces.parquet", "summary.json", *REPORTS]
     summary = json.loads((tmp_path / "runs/first/summary.json").read_text())
     assert (summary["n_problems"], summary["n_answers"]) == (2, 4)
     assert "Load tiny" in ended.err

@@ -48,6 +48,9 @@ def test_run_trains_and_writes_a_report(experiment: Path, tmp_path: Path) -> Non
     assert "grpo, seed 0: step 2/2" in result.stderr
     page = (tmp_path / "runs" / "small" / "report.html").read_text()
     assert "Objectives in full" in page
+    assert (tmp_path / "runs" / "small" / "report.md").read_text().startswith("# Recipes on")
+    found = json.loads((tmp_path / "runs" / "small" / "report.json").read_text())
+    assert [recipe["label"] for recipe in found["recipes"]] == ["grpo", "clip-higher"]
     again = CliRunner().invoke(app, [*arguments, "--format", "json"])
     assert json.loads(again.stdout)["failed"] == {}
 
@@ -56,7 +59,7 @@ def test_dry_run_says_the_plan_and_the_cost(experiment: Path, tmp_path: Path) ->
     arguments = ["run", str(experiment), "--folder", str(tmp_path / "runs"), "--dry-run"]
     result = CliRunner().invoke(app, arguments)
     assert "under 2 recipes (grpo, clip-higher)" in result.stdout
-    assert "million tokens" in result.stdout
+    assert "about 3,936 answer tokens" in result.stdout
     assert not (tmp_path / "runs").exists()
     plain = CliRunner().invoke(app, [*arguments, "--format", "json"])
     assert json.loads(plain.stdout)["arms"] == 2
@@ -67,6 +70,8 @@ def test_recipes_are_listed_and_shown() -> None:
     assert {recipe["name"] for recipe in json.loads(listed.stdout)} == set(RECIPES)
     block = CliRunner().invoke(app, ["recipes", "show", "steer", "--toml"])
     assert tomllib.loads(block.stdout)["recipes"][0]["w_min"] == 0.8
+    chosen = CliRunner().invoke(app, ["recipes", "show", "kl-cov", "--verl"])
+    assert "policy_loss.loss_mode=entropilot-kl-cov" in chosen.stdout
     text = CliRunner().invoke(app, ["recipes", "show", "kl-cov"])
     assert "when it does nothing" in text.stdout
 

@@ -304,3 +304,31 @@ def test_a_signal_that_ties_flags_nothing_and_says_so() -> None:
     assert found.threshold is None
     assert any("same mean entropy" in note for note in found.notes)
     assert found.headline[0].startswith("0 of 3 traces")
+
+
+def cut_log(log_p: np.ndarray[tuple[int, int], np.dtype[np.float64]], kind: str) -> Traces:
+    """One trace a row of tokens: [N, K] lists as a server names them."""
+    n, k = log_p.shape
+    piece = np.tile(np.arange(k, dtype=np.int32), (n, 1))
+    top = log_p.astype(np.float32)
+    tokens = Tokens(
+        np.array([0, n // 2, n]), piece[:, 0], top[:, 0], piece, top, np.full(n, k, np.int16)
+    )
+    columns = {"id": ["a", "b"], "source": ["log"] * 2, "logprobs_kind": [kind] * 2}
+    return Traces(
+        trace_rows(columns, 2), tokens, Vocabulary.from_pieces([bytes([97 + i]) for i in range(k)])
+    )
+
+
+def test_lists_after_truncation_are_recognised_by_missing_mass_0() -> None:
+    rng = np.random.default_rng(0)
+    p = -np.sort(-rng.dirichlet(np.ones(50) / 3, 40))[:, :6]
+    raw = assess(summarise(cut_log(np.log(p), "raw")))
+    assert not any("leave no probability over" in note for note in raw.notes)
+    cut = np.log(p / p.sum(-1, keepdims=True))
+    found = assess(summarise(cut_log(cut, "raw")))
+    (note,) = [note for note in found.notes if "leave no probability over" in note]
+    assert note.startswith("In 2 of 2 traces")
+    assert note.endswith("The log calls them raw.")
+    honest = assess(summarise(cut_log(cut, "sampling")))
+    assert not any("calls them raw" in note for note in honest.notes)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from entropilot.errors import ConfigurationError, InputError
 from entropilot.experiments import ExperimentConfig, load_config, plan_training, run_training
@@ -183,3 +184,89 @@ def test_language_model_learns_from_problems_of_a_file(tmp_path: Path) -> None:
     result = run_training(config(tmp_path, "entropy-bonus", **changes))
     assert len(result.comparison.arms[0].rows) == 3
     assert list(result.folder.rglob("events.out.tfevents*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_folder_of_a_hugging_face_model_is_trained_and_goes_on_after_a_kill(
+    tmp_path: Path, lora_rank: int
+) -> None:
+    if lora_rank:
+        pytest.importorskip("peft", reason="peft is not installed: pip install 'entropilot[torch]'")
+    model = tmp_path / "my-llama"
+    llama_folder(model)
+    file = tmp_path / "mine.jsonl"
+    lines = [json.dumps({"prompt": f"{a} + {a} =", "answer": str(2 * a)}) for a in range(12)]
+    file.write_text("\n".join(lines))
+    (tmp_path / "long_is_good.py").write_text("def grade(problem, text): return len(text) / 9\n")
+    changes = {
+        "task.name": str(file),
+        "task.verifier": "long_is_good:grade",
+        "model.name": str(model),
+        "model.lora_rank": lora_rank,
+        "train.max_tokens": 5,
+        "train.learning_rate": 1e-2,
+        "train.steps": 3,
+    }
+
+    class Killed(BaseException):
+        pass
+
+    def kill(_arm: ArmPlan, row: Any) -> None:
+        if row["step"] == 2:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)  # where the verifier is
+        whole = run_training(config(tmp_path / "whole", "grpo", **changes))
+        with pytest.raises(Killed):
+            run_training(config(tmp_path / "cut", "grpo", **changes), heard=kill)
+        cut = run_training(config(tmp_path / "cut", "grpo", **changes))
+    assert whole.failed == cut.failed == {}
+    assert rows(cut.folder) == rows(whole.folder)
+    (kept,) = (whole.folder / "arms").rglob("step-000003/weights.safetensors")
+    assert (cut.folder / kept.relative_to(whole.folder)).read_bytes() == kept.read_bytes()
+    steps = [row for row in rows(whole.folder) if row["step"]]
+    assert all(row["logprob_gap"] < 1e-4 for row in steps)
+    assert any(row["grad_norm"] > 0 for row in steps)
+
+
+def llama_folder(folder: Path) -> None:
+    """A random Llama with a word-piece tokenizer of its own, saved as a user would have it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.train_from_iterator(
+        [f"{a} + {b} = {a + b}" for a in range(30) for b in range(30)],
+        trainers.BpeTrainer(
+            vocab_size=300,
+            special_tokens=["<unk>", "</s>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    from tokenizers import decoders
+
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", eos_token="</s>"
+    )
+    settings = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        initializer_range=0.3,
+        eos_token_id=1,
+        bos_token_id=None,
+        tie_word_embeddings=False,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        LlamaForCausalLM(settings).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

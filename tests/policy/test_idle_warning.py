@@ -7,8 +7,10 @@ import warnings
 import pytest
 import torch
 
+from entropilot.policy.covariance_clip import clip_cov
 from entropilot.policy.discriminator import clip_b, clip_v
 from entropilot.policy.entropy_change_weights import entropy_change_weights
+from entropilot.policy.forking_tokens import forking_tokens
 from entropilot.policy.idle_warning import IDLE_UPDATES, counted_idle
 from entropilot.policy.objective import Objective
 from entropilot.policy.rollouts import Rollouts
@@ -35,8 +37,10 @@ def test_warns_once_and_starts_again_after_an_effect() -> None:
         ("masks", clip_b(50.0), clip_b(0.1), "lower mu"),
         ("masks", clip_v(50.0), clip_v(0.1), "lower mu"),
         ("weights", entropy_change_weights(1.0), entropy_change_weights(0.5), "scale_quantile"),
+        ("weights", forking_tokens(1.0), forking_tokens(0.2), "lower share"),
+        ("surrogate", clip_cov(0.1, 1e8, 1e9), clip_cov(0.1, 0.2), "quantile:0.98"),
     ],
-    ids=["clip-b", "clip-v", "steer"],
+    ids=["clip-b", "clip-v", "steer", "forking", "clip-cov"],
 )
 def test_terms_count_updates_without_effect(
     slot: str, idle: object, acting: object, why: str
@@ -48,7 +52,7 @@ def test_terms_count_updates_without_effect(
     reward = torch.tensor([1.0, 0.0] * 4)
     rollouts = Rollouts(tokens, tokens >= 0, old, reward, torch.arange(8) // 4)
     for term, expected in ((idle, IDLE_UPDATES), (acting, 0)):
-        objective = Objective(**{slot: (term,)})  # type: ignore[arg-type]
+        objective = Objective(**{slot: term if slot == "surrogate" else (term,)})  # type: ignore[arg-type]
         now = statistics_from_logits(logits, tokens, wants=objective.needs)
         prepared = objective.prepare(rollouts)
         name = term.name  # type: ignore[attr-defined]

@@ -23,6 +23,7 @@ MASK = torch.tensor(
 TOKENS = torch.randint(1, 30, MASK.shape, generator=torch.Generator().manual_seed(0))
 SHORT = [[1, 2], [1, 2], [3], [4, 5, 6], [3]]
 LONG = [[*range(1, 25), *prompt] for prompt in SHORT]  # a beginning that is worth sharing
+SAME = [[*range(1, 9)]] * 5  # one prompt for all
 
 
 def small() -> tuple[PolicyModel, Callable[[Tensor], Tensor]]:
@@ -55,7 +56,7 @@ def gradients(policy: PolicyModel, states: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("make", KINDS)
-@pytest.mark.parametrize("prompts", [SHORT, LONG], ids=["short", "long"])
+@pytest.mark.parametrize("prompts", [SHORT, LONG, SAME], ids=["short", "long", "same"])
 def test_states_and_gradients_are_those_of_the_naive_way(make: Any, prompts: Any) -> None:
     policy, hidden = make()
     states, expected = policy.response_hidden(prompts, TOKENS, MASK), naive(hidden, prompts)

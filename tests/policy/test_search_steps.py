@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
-from entropilot.errors import ConfigurationError
+from entropilot.errors import ConfigurationError, InputError
 from entropilot.models.decoding import TransformerDecoder
+from entropilot.models.prefix_cache import RememberingDecoder
 from entropilot.models.transformer import SmallTransformer, TransformerConfig
-from entropilot.policy.offline_training import ValueNetwork
-from entropilot.policy.search_steps import network_value, step_sampler
+from entropilot.policy.search_steps import (
+    network_value,
+    remembering_value,
+    step_sampler,
+    value_auc,
+)
+from entropilot.policy.value_network import ValueNetwork
 from entropilot.policy.value_search import value_beam_search
 
 STEP, END = 7, 8
@@ -53,6 +62,39 @@ def test_a_search_runs_through_both() -> None:
     for prompt, result in zip((1, 2), results, strict=True):
         assert result.tokens[0] == prompt
         assert result.ended == (result.tokens[-1] == END)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_search_that_remembers_finds_what_a_plain_one_finds(beam: int) -> None:
+    policy, value = network(), ValueNetwork(network())
+    torch.nn.init.normal_(value.weight, generator=torch.Generator().manual_seed(0))
+    prompts = [[1, 2, 3], [4], [5, 6]]
+    options: dict[str, Any] = {"step_ends": {STEP}, "end": END, "max_tokens": 5, "seed": 2}
+    found = []
+    remembering = RememberingDecoder(policy)
+    for decoder, scorer in (
+        (TransformerDecoder(policy), network_value(value)),
+        (remembering, remembering_value(value)),
+    ):
+        generate = step_sampler(decoder, **options, max_length=30)
+        found.append(value_beam_search(generate, scorer, prompts, beam, max_steps=8))
+    for plain, ours in zip(*found, strict=True):
+        assert ours.tokens == plain.tokens
+        assert ours.ended == plain.ended
+        assert ours.n_candidates == plain.n_candidates
+        assert ours.value == pytest.approx(plain.value, abs=1e-4)  # float32
+    longest = sum(len(result.tokens) for result in found[0])
+    assert remembering.cache.n_read < (beam + 1) * longest
+
+
+def test_the_auc_of_a_value_warns_where_it_is_weak() -> None:
+    texts, right = [(k,) for k in range(8)], [False] * 4 + [True] * 4
+    assert value_auc(lambda found: [t[0] for t in found], texts, right) == 1
+    with pytest.warns(UserWarning, match=r"an AUC of 0\.00 only"):
+        assert value_auc(lambda found: [-t[0] for t in found], texts, right) == 0
+    assert math.isnan(value_auc(lambda found: [0.0] * len(found), texts, [True] * 8))
+    with pytest.raises(InputError, match="8 texts and 1 verdicts"):
+        value_auc(lambda found: [0.0], texts, [True])
 
 
 def test_a_text_without_room_is_cut_where_it_is() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,6 +47,59 @@ def test_cases_equal_fifty_digit_arithmetic(
         assert closed[0].tolist() == pytest.approx(case["grad_logits"], abs=tolerance)
         rewards = shaped_rewards(z, x, **knobs(case))
         assert rewards[0].tolist() == pytest.approx(case["reward"], rel=tolerance, abs=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_the_numpy_form_equals_fifty_digit_arithmetic(
+    golden: Any, dtype: Any, tolerance: float
+) -> None:
+    g = golden("diversity-precision")
+    z = np.array([g["logits"]], dtype)
+    for case in g["cases"]:
+        x = np.array([case["target"]])
+        found = shaped_ntp_grad(z, x, **knobs(case))
+        assert isinstance(found, np.ndarray)
+        assert found.dtype == dtype
+        assert found[0].tolist() == pytest.approx(case["grad_logits"], abs=tolerance)
+        rewards = shaped_rewards(z, x, **knobs(case))
+        assert rewards[0].tolist() == pytest.approx(case["reward"], rel=tolerance, abs=tolerance)
+
+
+@given(
+    st.floats(-0.9, 2),
+    st.floats(-0.5, 0.5),
+    st.integers(1, 14),
+    st.integers(0, 99),
+    st.booleans(),
+)
+def test_numpy_and_torch_forms_agree_where_logits_are_equal_or_impossible(
+    beta: float, head: float, k: int, seed: int, ties: bool
+) -> None:
+    z = batch(seed=seed)[0].detach()
+    x = z.argmax(-1)
+    z = z.round() if ties else z
+    z[0, :, 3:5] = -torch.inf
+    z[0, 0, int(x[0, 0])] = 0.0  # the target is possible
+    x[0] = z[0].argmax(-1)
+    options: dict[str, Any] = {"beta": beta, "lambda_head": head, "lambda_tail": -0.2, "k": k}
+    ours = shaped_ntp_grad(z.numpy(), x.numpy(), **options)
+    theirs = shaped_ntp_grad(z, x, **options)
+    assert np.abs(ours - theirs.numpy()).max() < 1e-9
+    assert np.abs(ours.sum(-1)).max() < 1e-9  # a softmax does not see a shift of its logits
+
+
+def test_the_numpy_form_names_bad_input() -> None:
+    z = np.zeros((2, 3))
+    with pytest.raises(InputError, match=r"token ids in \[0, 3\)"):
+        shaped_ntp_grad(z, np.array([0, 3]))
+    with pytest.raises(InputError, match=r"targets have shape \(1,\)"):
+        shaped_ntp_grad(z, np.array([0]))
+    with pytest.raises(InputError, match="token ids are integers"):
+        shaped_ntp_grad(z, np.array([0.0, 1.0]))
+    with pytest.raises(InputError, match="nan or"):
+        shaped_ntp_grad(np.full((2, 3), np.nan), np.array([0, 1]))
+    with pytest.raises(ConfigurationError, match="k is 0"):
+        shaped_ntp_grad(z, np.array([0, 1]), k=0)
 
 
 def batch(dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:

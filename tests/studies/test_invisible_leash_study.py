@@ -28,7 +28,7 @@ def test_smoke_run_is_plain_json_and_is_judged_and_drawn():
     assert json.loads(json.dumps(measurement)) == measurement
     findings = STUDY.judge([measurement])
     assert verdict(findings) in ("holds", "in part", "not here")
-    assert len(STUDY.draw([measurement]).axes) == 3
+    assert len(STUDY.draw([measurement]).axes) == 4
 
 
 def test_recorded_run_has_the_promised_form(recorded):
@@ -41,8 +41,14 @@ def test_recorded_run_has_the_promised_form(recorded):
 
 def test_recorded_figure_is_drawn(recorded):
     figure = STUDY.draw([x["measurement"] for x in recorded["seeds"]])
-    assert len(figure.axes) == 3
+    assert len(figure.axes) == 4
     assert all(axes.get_xlabel() for axes in figure.axes)
+    transformer = next(a for a in figure.axes if a.get_title().startswith("Transformer"))
+    assert transformer.get_title().endswith("1 of 3 seeds")
+    assert len(transformer.lines) == 6  # base and RL, a line a seed
+    simulated = [{k: v for k, v in x["measurement"].items() if k != "transformer"}
+                 for x in recorded["seeds"]]  # fmt: skip
+    assert len(STUDY.draw(simulated).axes) == 3
 
 
 def test_a_table_never_lowers_a_single_right_answer():

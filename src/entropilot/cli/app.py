@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from entropilot import __version__
-from entropilot.cli import diagnose, models, recipes, run, study, support, utility
+from entropilot.cli import (
+    diagnose,
+    epiplexity,
+    metrics,
+    models,
+    recipes,
+    run,
+    score,
+    simulate,
+    study,
+    support,
+    utility,
+)
 from entropilot.cli.endings import Ending
 
 app = typer.Typer(
@@ -41,8 +53,12 @@ def _root(
 
 app.command("run")(run.run)
 app.command("diagnose")(diagnose.diagnose)
+app.command("score")(score.score)
 app.command("support")(support.support)
 app.command("utility")(utility.utility)
+app.command("epiplexity")(epiplexity.epiplexity)
+app.command("simulate")(simulate.simulate)
+app.command("report")(metrics.report)
 app.add_typer(study.app, name="study")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")

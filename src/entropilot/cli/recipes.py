@@ -50,6 +50,9 @@ def show(
     toml: Annotated[
         bool, typer.Option("--toml", help="Only the block for an experiment file.")
     ] = False,
+    verl: Annotated[
+        bool, typer.Option("--verl", help="Only how it is chosen in verl: environment, overrides.")
+    ] = False,
     output: FormatOption = TableFormat.TEXT,
 ) -> None:
     """Show one recipe: its objective in full, its knobs with their ranges, when it does nothing."""
@@ -60,6 +63,11 @@ def show(
     recipe = find_recipe(name)
     if toml:
         print_bytes(recipe.to_toml().encode())
+        return
+    if verl:
+        from entropilot.policy.hosts.verl_recipes import verl_block
+
+        print_bytes(verl_block(recipe).encode())
         return
     if output is TableFormat.JSON:
         print_json(_plain(recipe))

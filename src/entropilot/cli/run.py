@@ -117,7 +117,7 @@ def _train(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -> N
 
         title = config.report.title or f"Recipes on {config.task.name}"
         meta = report_meta(title, [config.model.name, config.task.name])
-        return [write_training_report(folder / "report.html", comparison, meta=meta)]
+        return write_training_report(folder / "report.html", comparison, meta=meta)
 
     with training_table(config.train.steps, planned.n_arms - planned.n_arms_done) as update:
 
@@ -125,11 +125,12 @@ def _train(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -> N
             update(arm.section.title, arm.seed, row)
 
         def warn(sentence: str) -> None:
-            err().print(printable(sentence), style="yellow", markup=False)
+            err().print(printable(sentence), style="yellow", markup=False, soft_wrap=True)
 
         result = run_training(config, heard=heard, warn=warn, render=render)
-    for arm, reason in result.failed.items():
-        err().print(printable(f"{arm} did not end: {reason}"), style="red", markup=False)
+    for arm, reason in result.comparison.unfinished.items():
+        said = printable(f"{arm} did not end: {reason}")
+        err().print(said, style="red", markup=False, soft_wrap=True)
     if output is TableFormat.JSON:
         print_json(
             {
@@ -193,13 +194,17 @@ def _diagnose(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -
         config: ExperimentConfig, _traces: Traces, summary: Summary, folder: Path
     ) -> Sequence[Path]:
         from entropilot.diagnosis.assess import assess
-        from entropilot.report import write_html
+        from entropilot.files import write_atomically
+        from entropilot.report import render_markdown, write_html, write_json
 
         assessment = assess(summary, rate=config.report.rate, seed=config.run.seed)
         assessments.append(assessment)
         title = config.report.title or "Which answers look failing?"
         meta = report_meta(title, [config.model.name, config.task.name])
-        return [write_html(folder / "report.html", assessment, reading=None, meta=meta)]
+        page = write_html(folder / "report.html", assessment, reading=None, meta=meta)
+        text = folder / "report.md"
+        write_atomically(text, render_markdown(assessment, meta=meta))
+        return [page, text, write_json(folder / "report.json", assessment, meta=meta)]
 
     with progress_bar(config.run.name) as update:
         result = run_diagnosis(config, progress=update, render=render)

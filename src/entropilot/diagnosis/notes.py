@@ -11,7 +11,9 @@ from entropilot.diagnosis.assessment import Bucket, Signal, Timing
 from entropilot.diagnosis.buckets import is_falling
 from entropilot.diagnosis.headline import Facts
 from entropilot.diagnosis.scores import score_of
+from entropilot.information.sampler_match import WHOLE
 
+HESITANT: Final = 0.05  # nats; below it next to all mass is on one token anyhow
 FEW: Final = 30  # labels of the rarer kind below which small numbers are warned of
 CAUTION: Final = (
     "Instability and entropy go along with errors and do not prove them: a model can be wrong with "
@@ -109,6 +111,7 @@ def _mixtures(frame: pl.DataFrame, facts: Facts) -> list[str]:
             f"{n_bare} of {facts.n_traces} traces list fewer than 2 alternatives a token, which "
             "say nothing of entropy or instability; ask for more, for example top_logprobs=20."
         )
+    notes += _truncated(frame)
     for column, what in (
         ("logprobs_kind", "kinds of log-probabilities (raw, or after temperature and truncation)"),
         ("model", "models"),
@@ -122,3 +125,23 @@ def _mixtures(frame: pl.DataFrame, facts: Facts) -> list[str]:
                 f"The traces mix {what}: {shown}. Their entropies may differ for that reason alone."
             )
     return notes
+
+
+def _truncated(frame: pl.DataFrame) -> list[str]:
+    """Lists without missing mass although the model hesitates: taken after top-p or top-k."""
+    if not {"mass_min", "entropy_mean", "k"} <= set(frame.columns):
+        return []
+    whole = frame.filter(
+        (pl.col("k") >= 2) & (pl.col("mass_min") >= 1 - WHOLE) & (pl.col("entropy_mean") > HESITANT)
+    )
+    if whole.is_empty():
+        return []
+    called = ""
+    if "logprobs_kind" in whole.columns and "raw" in whole["logprobs_kind"].to_list():
+        called = " The log calls them raw."
+    return [
+        f"In {len(whole)} of {len(frame)} traces the listed tokens leave no probability over, at "
+        "any token. Either they list the whole vocabulary, or these log-probabilities were taken "
+        "after top-p or top-k truncation: then entropies are too small, and ratios to a trainer's "
+        f"log-probabilities are wrong.{called}"
+    ]

@@ -1,9 +1,9 @@
 """One experiment, start to finish: its file, its plan, and a run that stops and goes on."""
 
-from entropilot.experiments.config import (
+from entropilot.experiments.config import ExperimentConfig
+from entropilot.experiments.config_file import (
     DEFAULT_FILE,
     DIAGNOSIS_FILE,
-    ExperimentConfig,
     load_config,
     parse_config,
 )

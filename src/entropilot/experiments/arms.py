@@ -14,9 +14,11 @@ from entropilot.experiments.config import ExperimentConfig, RecipeSection, contr
 from entropilot.experiments.subjects import Subject, annotate_for, load_subject
 from entropilot.experiments.trackers import open_trackers
 from entropilot.files import write_atomically
-from entropilot.policy.objective import NonFiniteError
+from entropilot.policy.objective import NonFiniteError, Objective
 from entropilot.policy.recipe_table import find_recipe
+from entropilot.policy.training.entropy_probe import entropy_probe
 from entropilot.policy.training.evaluation import EvaluatedAnswers, Evaluation, evaluate, plain
+from entropilot.policy.training.memory_limits import naming_the_knob
 from entropilot.policy.training.metrics_log import METRICS_NAME, read_metrics
 from entropilot.policy.training.results import Arm
 from entropilot.policy.training.settings import TrainSettings
@@ -70,18 +72,26 @@ def run_arm(config: ExperimentConfig, plan: ArmPlan, tell: Tell) -> None:
     Raises:
         InputError: the folder can't be written.
         ModelError: the model can't be had.
+        ConfigurationError: out of memory; names the knobs.
     """
     folder = plan.folder(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
     if plan.is_done(config.folder):
         return
-    subject = load_subject(config)
     settings = config.train.settings(plan.seed)
+    with naming_the_knob(settings):
+        _run(config, plan, settings, tell)
+
+
+def _run(config: ExperimentConfig, plan: ArmPlan, settings: TrainSettings, tell: Tell) -> None:
+    folder, subject = plan.folder(config.folder), load_subject(config)
     if "start" not in _evaluations(folder):
         _keep(folder, "start", evaluate(subject.policy, subject.task, settings), subject)
     recipe = find_recipe(plan.section.name)
     objective = recipe.objective(plan.section.knobs)
-    held = None if plan.section.control is None else control_of(plan.section)
+    held = None
+    if plan.section.control is not None:
+        held = control_of(plan.section, settings.temperature)
     with open_trackers(config, plan.section.title, plan.seed, folder) as trackers:
         trainee = Trainee(
             subject.policy,
@@ -91,14 +101,37 @@ def run_arm(config: ExperimentConfig, plan: ArmPlan, tell: Tell) -> None:
             annotate=annotate_for(subject, recipe.name),
             listeners=trackers if held is None else (held.listen, *trackers),
             memory=None if held is None else held.memory,
+            temperature=None if held is None else held.temperature,
+            probes=(entropy_probe(),),
         )
         try:
-            train(trainee, folder, progress=tell, identity=_identity(config, plan))
+            if config.train.engine == "trl":
+                _train_in_trl(subject, objective, settings, folder, (*trackers, tell))
+            else:
+                start = Evaluation(**_evaluations(folder)["start"]["evaluation"])
+            train(trainee, folder, progress=tell, identity=_identity(config, plan), start=start)
         except (NonFiniteError, NonFiniteLossError) as error:
             write_atomically(folder / STOPPED_FILE, json.dumps({"reason": str(error)}))
             return
     end = evaluate(subject.policy, subject.task, settings, seed=settings.steps + 1)
     _keep(folder, "end", end, subject)
+
+
+def _train_in_trl(
+    subject: Subject,
+    objective: Objective,
+    settings: TrainSettings,
+    folder: Path,
+    listeners: tuple[Any, ...],
+) -> None:
+    from entropilot.experiments.trl_engine import train_in_trl
+    from entropilot.policy.language_policy import LanguagePolicy
+
+    if not isinstance(subject.policy, LanguagePolicy):
+        raise ConfigurationError("train.engine is 'trl', which trains language models only")
+    train_in_trl(
+        subject.policy, subject.task, subject.tokenizer, objective, settings, folder, listeners
+    )
 
 
 def read_arm(config: ExperimentConfig, plan: ArmPlan) -> Arm | None:
@@ -126,6 +159,7 @@ def read_arm(config: ExperimentConfig, plan: ArmPlan) -> Arm | None:
         end=end,
         stopped=stopped,
         knobs=plan.section.knobs,
+        control={} if plan.section.control is None else plan.section.control.model_dump(),
     )
 
 
@@ -167,10 +201,13 @@ def _described(section: RecipeSection) -> str:
     if section.control is None:
         return said
     control = section.control
-    unit = "x its first value" if control.relative else ""
+    unit = " x its first value" if control.relative else ""
+    held = f"{control.quantity} at {control.set_point:g}{unit}"
+    if control.slope:
+        held = f"the slope of {control.quantity} at {control.set_point:g}{unit} a step"
     return (
         f"{said}; {control.knob} is turned between {control.low:g} and {control.high:g} to hold "
-        f"{control.quantity} at {control.set_point:g} {unit}".strip()
+        f"{held}"
     )
 
 

@@ -1,27 +1,21 @@
-"""The experiment file: its fields, their ranges, and what a reader is told when one is wrong."""
+"""The fields of an experiment, and their ranges."""
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from entropilot.errors import ConfigurationError, unknown_name
 from entropilot.policy.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from entropilot.policy.training.knob_control import Controlled
-
-DEFAULT_FILE: Final = Path(__file__).parent / "default.toml"  # trains the tiny reasoner
-DIAGNOSIS_FILE: Final = Path(__file__).parent / "diagnosis.toml"  # samples a language model
+    from entropilot.policy.training.knob_control import Controlled, KnobControl
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ModelSection(_Section):
@@ -64,6 +58,7 @@ class SamplingSection(_Section):
 class TrainSection(_Section):
     """How it is trained; 0 steps are a pure diagnosis. See ``TrainSettings``."""
 
+    engine: Literal["local", "trl", "verl"] = "local"
     steps: int = Field(default=80, ge=0)
     n_prompts: int = Field(default=32, ge=1)
     n_answers: int = Field(default=8, ge=2)
@@ -85,21 +80,23 @@ class TrainSection(_Section):
 
     def settings(self, seed: int) -> TrainSettings:
         """What the trainer takes, for one seed."""
-        values = self.model_dump(exclude={"workers"})
+        values = self.model_dump(exclude={"workers", "engine"})
         return TrainSettings(**values, seed=seed)
 
 
 class ControlSection(_Section):
-    """A controller that turns one knob of a recipe; see ``KnobControl``."""
+    """A controller that turns one knob of a recipe, or the temperature; see ``KnobControl``."""
 
     knob: str = Field(min_length=1)
     set_point: float
-    quantity: str = Field(default="entropy", min_length=1)
-    gain: float
-    integral_gain: float
     low: float
     high: float
-    scale: Literal["linear", "log"] = "linear"
+    quantity: str = Field(default="entropy", min_length=1)
+    gain: float | None = None
+    integral_gain: float | None = None
+    smoothing: float = Field(default=0.5, ge=0, lt=1)
+    largest_move: float = Field(default=0.5, gt=0)
+    scale: Literal["linear", "log"] = "log"
     relative: bool = True
     start: float | None = None
     slope: bool = False
@@ -108,7 +105,7 @@ class ControlSection(_Section):
 class RecipeSection(_Section):
     """A recipe with its knobs; ``label`` tells two settings of one recipe apart."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     label: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._,=+-]*$")
@@ -173,18 +170,11 @@ class ExperimentConfig(_Section):
             RecipeSection(name="clip-higher"),
             RecipeSection.model_validate({"name": "kl-cov", "ratio": 0.2}),
             RecipeSection.model_validate({"name": "siren", "coef": 1.0}),
+            RecipeSection.model_validate({"name": "entropy-bonus", "coef": 0.01}),
             RecipeSection(
                 name="entropy-bonus",
                 label="bonus held at 0.7",
-                control=ControlSection(
-                    knob="coef",
-                    set_point=0.7,
-                    gain=4.0,
-                    integral_gain=0.2,
-                    low=0.001,
-                    high=0.2,
-                    scale="log",
-                ),
+                control=ControlSection(knob="coef", set_point=0.7, low=0.001, high=0.1),
             ),
         ),
         min_length=1,
@@ -204,156 +194,71 @@ class ExperimentConfig(_Section):
         return Path(self.run.folder) / self.run.name
 
 
-def load_config(
-    path: str | Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    recipes: Sequence[str] | None = None,
-) -> ExperimentConfig:
-    """The experiment of a TOML file, or the embedded default.
-
-    Args:
-        path: of the file; None means the default experiment.
-        overrides: values by dotted name, for example ``{"model.name": "tiny"}``; None values are
-            left out.
-        recipes: names that take the place of the file's recipes, each at its defaults.
+def controlled_knob(section: RecipeSection) -> str:
+    """Name of the knob that the controller of a recipe turns; the temperature is one of any recipe.
 
     Raises:
-        ConfigurationError: no such file, not TOML, an unknown key or a value out of range.
-
-    Examples:
-        >>> load_config(overrides={"model.name": "tiny"}).model.name
-        'tiny'
-    """
-    file = DEFAULT_FILE if path is None else Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigurationError(
-            f"the experiment file {file} can't be read: {said}. Give the path of a TOML file, or "
-            "none for the default experiment."
-        ) from error
-    name = "the experiment" if path is None else str(file)
-    return parse_config(text, name=name, overrides=overrides, recipes=recipes)
-
-
-def parse_config(
-    text: str,
-    *,
-    name: str = "the experiment",
-    overrides: Mapping[str, Any] | None = None,
-    recipes: Sequence[str] | None = None,
-) -> ExperimentConfig:
-    r"""The experiment of a TOML text.
-
-    Args:
-        text: TOML.
-        name: of the file, for messages.
-        overrides: values by dotted name.
-        recipes: names that take the place of the recipes in the text.
-
-    Raises:
-        ConfigurationError: every wrong field at once, each with what was expected.
-
-    Examples:
-        >>> parse_config('[sampling]\ntemperature = 0.2').sampling.temperature
-        0.2
-    """
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{name} is not TOML: {error}") from error
-    for dotted, value in (overrides or {}).items():
-        section, _, key = dotted.partition(".")
-        if value is not None:
-            part = values.setdefault(section, {})
-            if not isinstance(part, dict):
-                raise ConfigurationError(f"{name}: {section} is {part!r}; it must be a table")
-            part[key] = value
-    if recipes:
-        values["recipes"] = [{"name": recipe} for recipe in recipes]
-    try:
-        config = ExperimentConfig.model_validate(values)
-    except ValidationError as error:
-        problems = "\n".join(f"  {_sentence(dict(e))}" for e in error.errors())
-        raise ConfigurationError(f"{name} is not valid:\n{problems}") from error
-    try:
-        if config.train.steps:
-            check_recipes(config.recipes)
-            config.train.settings(config.run.seed)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{name} is not valid: {error}") from error
-    return config
-
-
-def check_recipes(recipes: Sequence[RecipeSection]) -> None:
-    """Every recipe is known, its knobs are in range, and no two have one label.
-
-    Raises:
-        ConfigurationError: all that is wrong, a line each.
+        ConfigurationError: the recipe has no controller, or no such knob.
     """
     from entropilot.policy.recipe_table import find_recipe
+    from entropilot.policy.training.knob_control import TEMPERATURE
 
-    problems = []
-    for section in recipes:
-        try:
-            recipe = find_recipe(section.name)
-            recipe.objective(section.knobs)
-            if section.control is not None:
-                control_of(section)
-        except ConfigurationError as error:
-            problems.append(str(error))
-    titles = [section.title for section in recipes]
-    problems += [
-        f"two recipes have the label {title!r}; give one of them another label"
-        for title in sorted({t for t in titles if titles.count(t) > 1})
-    ]
-    if problems:
-        raise ConfigurationError("\n  ".join(problems))
+    if section.control is None:
+        raise ConfigurationError(f"the recipe {section.title} has no control")
+    known = [*(knob.name for knob in find_recipe(section.name).knobs), TEMPERATURE]
+    if section.control.knob not in known:
+        said = unknown_name("knob to control", section.control.knob, known)
+        raise ConfigurationError(f"recipe {section.name}: {said}")
+    return section.control.knob
 
 
-def control_of(section: RecipeSection) -> Controlled:
+def control_settings(section: RecipeSection, temperature: float = 1.0) -> KnobControl:
+    """Settings of a recipe's controller, whose knob is not looked at.
+
+    Of the two gains, the one that is not given follows from the other as in ``GAINS``: of the level
+    for the temperature, of the drift for all other knobs.
+
+    Args:
+        section: of the recipe.
+        temperature: of sampling; a control of the temperature begins there.
+
+    Raises:
+        ConfigurationError: the recipe has no controller, or a setting is out of range.
+    """
+    from entropilot.policy.training.knob_control import GAINS, TEMPERATURE, KnobControl
+
+    control = section.control
+    if control is None:
+        raise ConfigurationError(f"the recipe {section.title} has no control")
+    usual = GAINS["level" if control.knob == TEMPERATURE else "drift"]
+    gain, integral_gain = control.gain, control.integral_gain
+    if gain is None:
+        share = 1.0 if integral_gain is None else integral_gain / usual.integral_gain
+        gain = usual.gain * share
+    if integral_gain is None:
+        integral_gain = usual.integral_gain * gain / usual.gain
+    values = control.model_dump() | {"gain": gain, "integral_gain": integral_gain}
+    if control.knob == TEMPERATURE and control.start is None:
+        values["start"] = temperature
+    return KnobControl(**values)
+
+
+def control_of(section: RecipeSection, temperature: float = 1.0) -> Controlled:
     """The controller of a recipe, ready for a run.
+
+    Args:
+        section: of the recipe.
+        temperature: of sampling; a control of the temperature begins there.
 
     Raises:
         ConfigurationError: the recipe has no such knob, or refuses a limit of it.
     """
     from entropilot.policy.recipe_table import find_recipe
-    from entropilot.policy.training.knob_control import KnobControl, controlled
+    from entropilot.policy.training.knob_control import TEMPERATURE, controlled
 
-    if section.control is None:
-        raise ConfigurationError(f"the recipe {section.title} has no control")
-    recipe, settings = find_recipe(section.name), section.control
-    known = [knob.name for knob in recipe.knobs]
-    if settings.knob not in known:
-        raise ConfigurationError(
-            f"recipe {section.name}: {unknown_name('knob to control', settings.knob, known)}"
-        )
-    return controlled(
-        lambda value: recipe.objective(section.knobs | {settings.knob: value}),
-        KnobControl(**settings.model_dump()),
-    )
-
-
-def _sentence(error: dict[str, Any]) -> str:
-    """One wrong field in words."""
-    at = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{at}: unknown {'key' if '.' in at else 'section'}{_near(error['loc'])}"
-    if error["type"] == "model_type":
-        return f"{at}: it is {error['input']!r}, expected a table [{at}]"
-    said = str(error["msg"])
-    return f"{at}: it is {error['input']!r}. {said}"
-
-
-def _near(location: tuple[Any, ...]) -> str:
-    kind: Any = ExperimentConfig
-    for part in location[:-1]:
-        if not isinstance(part, str) or part not in kind.model_fields:
-            return "."
-        kind = kind.model_fields[part].annotation
-    known = sorted(kind.model_fields)
-    close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    return f"{hint} Known: {', '.join(known)}"
+    knob, recipe = controlled_knob(section), find_recipe(section.name)
+    settings = control_settings(section, temperature)
+    if knob == TEMPERATURE:
+        held = recipe.objective(section.knobs)
+        return controlled(lambda _value: held, settings)
+    return controlled(lambda value: recipe.objective(section.knobs | {knob: value}), settings)

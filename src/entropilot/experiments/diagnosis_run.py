@@ -72,7 +72,7 @@ def plan_diagnosis(config: ExperimentConfig) -> DiagnosisPlan:
         ConfigurationError: the folder holds another experiment.
 
     Examples:
-        >>> from entropilot.experiments.config import DIAGNOSIS_FILE, load_config
+        >>> from entropilot.experiments.config_file import DIAGNOSIS_FILE, load_config
         >>> plan_diagnosis(load_config(DIAGNOSIS_FILE, {"run.folder": "/nowhere"})).n_answers
         192
     """
@@ -133,7 +133,7 @@ def run_diagnosis(
 
     Examples:
         >>> import tempfile
-        >>> from entropilot.experiments.config import DIAGNOSIS_FILE, load_config
+        >>> from entropilot.experiments.config_file import DIAGNOSIS_FILE, load_config
         >>> small = {"model.name": "tiny", "task.n_problems": 2, "sampling.max_tokens": 4}
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     chosen = load_config(DIAGNOSIS_FILE, small | {"run.folder": folder})

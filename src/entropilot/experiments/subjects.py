@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from entropilot.errors import ConfigurationError, unknown_name
+from entropilot.errors import ConfigurationError
 from entropilot.experiments.config import ExperimentConfig
+from entropilot.experiments.task_names import is_text_task
 from entropilot.models.reasoner_model import load_reasoner
 from entropilot.policy.models import PolicyModel, SmallPolicy
 from entropilot.policy.recipe_table import find_recipe
@@ -22,7 +23,6 @@ from entropilot.policy.training.warm_up import WarmUp, cached_start
 TOKEN_TASKS: Final[dict[str, TokenTask]] = {
     task.name: task for task in (Addition(), Countdown(), DigitSums(), ModularPaths())
 }
-TEXT_TASKS: Final = ("word-problems",)
 WARM_UP_STEPS: Final = 480  # of a reasoner for another task than addition
 
 
@@ -32,22 +32,7 @@ class Subject(NamedTuple):
     policy: PolicyModel
     task: BoundTask
     token_task: TokenTask | None  # None for a text task
-
-
-def is_text_task(name: str) -> bool:
-    """Whether a task is for language models.
-
-    Raises:
-        ConfigurationError: no task has the name.
-    """
-    if name in TEXT_TASKS or name.endswith(".jsonl"):
-        return True
-    if name in TOKEN_TASKS:
-        return False
-    known = [*TOKEN_TASKS, *TEXT_TASKS]
-    raise ConfigurationError(
-        f"task.name: {unknown_name('task', name, known)} A file of problems ends in .jsonl"
-    )
+    tokenizer: Any = None  # of a language model
 
 
 def check_subject(config: ExperimentConfig) -> None:
@@ -73,6 +58,8 @@ def check_subject(config: ExperimentConfig) -> None:
         from entropilot.experiments.text_subjects import text_task
 
         text_task(config).problems(1)  # a column that is missing is said before anything is loaded
+    if config.train.steps:
+        check_engine(config, is_text=text)
     for section in config.recipes:
         task = TOKEN_TASKS.get(config.task.name)
         if find_recipe(section.name).probes and not hasattr(task, "step_end"):
@@ -80,6 +67,30 @@ def check_subject(config: ExperimentConfig) -> None:
                 f"the recipe {section.name} probes the steps of answers, and {config.task.name} "
                 "has none that can be probed; use the task digit-sums"
             )
+
+
+def check_engine(config: ExperimentConfig, *, is_text: bool) -> None:
+    """Reject an engine that can't run the experiment.
+
+    Raises:
+        ConfigurationError: verl, with the command that runs each recipe there; or see
+            ``check_trl``.
+    """
+    if config.train.engine == "trl":
+        from entropilot.experiments.trl_engine import check_trl
+
+        controlled = [section.title for section in config.recipes if section.control is not None]
+        check_trl(config.train, is_text=is_text, controlled=controlled)
+    if config.train.engine == "verl":
+        from entropilot.policy.hosts.verl_recipes import verl_block, why_not
+
+        recipes = [(find_recipe(section.name), section.knobs) for section in config.recipes]
+        said = [why_not(*recipe) or verl_block(*recipe) for recipe in recipes]
+        raise ConfigurationError(
+            "train.engine is 'verl', which runs on a cluster of its own and is started by its own "
+            "command. Choose the recipes there like this, or set train.engine to 'local' or "
+            "'trl':\n\n" + "\n".join(said)
+        )
 
 
 def load_subject(config: ExperimentConfig) -> Subject:
@@ -93,8 +104,8 @@ def load_subject(config: ExperimentConfig) -> Subject:
     if is_text_task(config.task.name):
         from entropilot.experiments.text_subjects import load_text_subject
 
-        policy, bound = load_text_subject(config)
-        return Subject(policy, bound, None)
+        policy, bound, tokenizer = load_text_subject(config)
+        return Subject(policy, bound, None, tokenizer)
     task = TOKEN_TASKS[config.task.name]
     if task.name == "addition":
         return Subject(SmallPolicy(load_reasoner()), bind_token_task(task), task)

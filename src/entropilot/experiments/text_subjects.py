@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from entropilot.experiments.config import ExperimentConfig
 from entropilot.models.loaders import load_model
@@ -17,8 +17,8 @@ from entropilot.policy.verifiers.verifier import Verifier
 MAX_TOKENS: Final = 64  # of an answer, where train.max_tokens is not given
 
 
-def load_text_subject(config: ExperimentConfig) -> tuple[PolicyModel, BoundTask]:
-    """The language model as a policy, and its problems with their verifier.
+def load_text_subject(config: ExperimentConfig) -> tuple[PolicyModel, BoundTask, Any]:
+    """The language model as a policy, its problems with their verifier, and its tokenizer.
 
     Raises:
         ConfigurationError: the file has too few problems, or a setting is out of range.
@@ -33,7 +33,7 @@ def load_text_subject(config: ExperimentConfig) -> tuple[PolicyModel, BoundTask]
     bound = bind_text_task(
         task, model, max_tokens=config.train.max_tokens or MAX_TOKENS, chat=config.task.chat
     )
-    return policy, bound
+    return policy, bound, model.tokenizer
 
 
 def text_task(config: ExperimentConfig) -> TextTask:

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from entropilot import __version__
 from entropilot.errors import InputError
@@ -21,12 +21,21 @@ from entropilot.experiments.arms import (
 )
 from entropilot.experiments.config import ExperimentConfig
 from entropilot.experiments.kept_traces import write_traces
-from entropilot.experiments.run_folder import CONFIG_FILE, check_folder, snapshot
+from entropilot.experiments.run_folder import CONFIG_FILE, check_folder, only_run, snapshot
 from entropilot.experiments.subjects import TOKEN_TASKS, check_subject
+from entropilot.experiments.training_cost import (
+    arm_seconds,
+    n_evaluations,
+    prompt_length,
+    workload,
+)
 from entropilot.experiments.workers import run_arms
 from entropilot.files import write_atomically
+from entropilot.models.model_size import model_size
+from entropilot.policy.recipe_table import find_recipe
 from entropilot.policy.training.metrics_log import METRICS_NAME
 from entropilot.policy.training.results import Comparison
+from entropilot.policy.training.settings import TrainSettings
 
 #: Renders a report into the folder of the run and returns the files it wrote.
 Render = Callable[[ExperimentConfig, Comparison, Path], Sequence[Path]]
@@ -34,9 +43,9 @@ Render = Callable[[ExperimentConfig, Comparison, Path], Sequence[Path]]
 Heard = Callable[[ArmPlan, Mapping[str, Any]], None]
 
 SUMMARY_FILE: Final = "summary.json"
+RESUME: Final = "The same command again goes on with it from its last checkpoint"
 TOKENS_PER_SECOND: Final = 30_000  # of the reasoner on one server core, rollout and updates
 EVAL_TOKENS_PER_SECOND: Final = 60_000
-LLM_TOKENS_PER_SECOND: Final = 40  # of a 135M model on one core
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class TrainingPlan:
     n_arms: int
     n_arms_done: int
     n_tokens: int  # answer tokens of all arms, at most
-    seconds: float  # of the arms that are left, by the worker
+    seconds: float | None  # of the arms that are left, estimated; None where it can't be
     sentences: tuple[str, ...]
 
 
@@ -69,24 +78,19 @@ def plan_training(config: ExperimentConfig) -> TrainingPlan:
             go together.
 
     Examples:
-        >>> from entropilot.experiments.config import load_config
+        >>> from entropilot.experiments.config_file import load_config
         >>> plan_training(load_config(overrides={"run.folder": "/nowhere"})).n_arms
-        10
+        12
     """
     settings = check_settings(config)
     check_subject(config)
     check_folder(config, config.folder)
     arms = plan_arms(config)
     done = sum(arm.is_done(config.folder) for arm in arms)
-    task = TOKEN_TASKS.get(config.task.name)
-    longest = settings.max_tokens or (task.max_tokens if task else 256)
-    length = 0.6 * longest  # answers end before the limit
-    trained = settings.steps * settings.answers_per_step * length
-    n_evals = 3 + (settings.steps // settings.evaluate_every if settings.evaluate_every else 0)
-    evaluated = n_evals * settings.n_eval_problems * settings.n_eval_answers * length
-    rates = (TOKENS_PER_SECOND, EVAL_TOKENS_PER_SECOND) if task else (LLM_TOKENS_PER_SECOND,) * 2
-    per_arm = trained / rates[0] + evaluated / rates[1]
-    seconds = (len(arms) - done) * per_arm / min(config.train.workers, max(1, len(arms) - done))
+    left = len(arms) - done
+    at_once = min(config.train.workers, max(1, left))
+    cost = _cost(config, settings)
+    seconds = None if cost.seconds is None else left * cost.seconds / at_once
     labels = ", ".join(section.title for section in config.recipes)
     sentences = [
         f"Train {config.model.name} on {config.task.name} under {len(config.recipes)} recipes "
@@ -94,20 +98,74 @@ def plan_training(config: ExperimentConfig) -> TrainingPlan:
         f"side by side" + (f"; {done} are done already." if done else "."),
         f"An arm is {settings.steps} steps of {settings.n_prompts} prompts x "
         f"{settings.n_answers} answers and {settings.n_updates * settings.n_epochs} updates, at "
-        f"most {longest} tokens an answer; it is looked at on {settings.n_eval_problems} fixed "
-        f"problems x {settings.n_eval_answers} answers.",
+        f"most {cost.longest} tokens an answer; it is looked at on {settings.n_eval_problems} "
+        f"fixed problems x {settings.n_eval_answers} answers.",
         f"Write metrics, checkpoints, traces and the report to {config.folder}.",
-        f"That is about {(trained + evaluated) * len(arms) / 1e6:.1f} million tokens, some "
-        f"{_duration(seconds)} on this many server cores.",
+        *_idle(config),
+        f"That is {cost.how} {_million(cost.tokens * len(arms))} answer tokens"
+        + (
+            f"; {cost.unknown}"
+            if seconds is None
+            else f", some {_duration(seconds)} on {at_once} {'core' if at_once == 1 else 'cores'} "
+            f"{cost.where}."
+        ),
     ]
     return TrainingPlan(
-        config.folder,
-        len(arms),
-        done,
-        round((trained + evaluated) * len(arms)),
-        seconds,
-        tuple(sentences),
+        config.folder, len(arms), done, round(cost.tokens * len(arms)), seconds, tuple(sentences)
     )
+
+
+class _Cost(NamedTuple):
+    """Of one arm."""
+
+    longest: int  # tokens of an answer
+    tokens: float  # drawn
+    seconds: float | None  # None where nothing is known of the model
+    how: str
+    where: str
+    unknown: str = ""
+
+
+def _cost(config: ExperimentConfig, settings: TrainSettings) -> _Cost:
+    task = TOKEN_TASKS.get(config.task.name)
+    n_evals = n_evaluations(settings)
+    if task is not None:
+        longest = settings.max_tokens or task.max_tokens
+        length = 0.6 * longest  # answers of these tasks end before the limit
+        trained = settings.steps * settings.answers_per_step * length
+        looked_at = n_evals * settings.n_eval_problems * settings.n_eval_answers * length
+        seconds = trained / TOKENS_PER_SECOND + looked_at / EVAL_TOKENS_PER_SECOND
+        return _Cost(longest, trained + looked_at, seconds, "about", "of a server")
+    from entropilot.experiments.text_subjects import MAX_TOKENS, text_task
+
+    longest = settings.max_tokens or MAX_TOKENS
+    prompts = [problem.prompt for problem in text_task(config).problems(1)]
+    work = workload(
+        settings,
+        prompt_tokens=prompt_length(prompts),
+        answer_tokens=longest,
+        adapter=config.model.lora_rank > 0,
+    )
+    size = model_size(config.model.name)
+    if size is None:
+        unknown = f"how long that takes is known when {config.model.name} is there."
+        return _Cost(longest, work.decoded, None, "at most", "", unknown)
+    where = (
+        f"of this machine, estimated from {size.n_parameters / 1e6:,.3g} million parameters and "
+        "the speed of its matrix products; loading, attention and verifiers come on top"
+    )
+    return _Cost(longest, work.decoded, arm_seconds(work, size), "at most", where)
+
+
+def _idle(config: ExperimentConfig) -> list[str]:
+    """Recipes that these settings leave nothing to do."""
+    n = config.train.n_updates * config.train.n_epochs
+    return [
+        f"{section.title} acts on later updates of a batch only, and there is one a batch: it will "
+        "be the run without it. Set train.n_updates to 2 or more."
+        for section in config.recipes
+        if find_recipe(section.name).updates > n
+    ]
 
 
 def run_training(
@@ -132,7 +190,7 @@ def run_training(
         Folder, comparison, why arms failed, and the files that were written.
 
     Raises:
-        ConfigurationError: see ``plan_training``.
+        ConfigurationError: see ``plan_training``; or the same run is under way.
         InputError: the folder can't be written, or no arm came to its end.
     """
     plan_training(config)
@@ -149,6 +207,9 @@ def run_training(
     seen: dict[str, list[dict[str, Any]]] = {}
     warned: set[str] = set()
 
+    def warned_by(arm: ArmPlan, sentence: str) -> None:
+        warn(f"{arm.name}: {sentence}")
+
     def listen(arm: ArmPlan, row: Mapping[str, Any]) -> None:
         rows = seen.setdefault(arm.name, [])
         rows.append(dict(row))
@@ -158,19 +219,21 @@ def run_training(
             warn(f"{arm.name}: {reason}")
         heard(arm, row)
 
-    failed = run_arms(config, [arm for arm in arms if not arm.is_done(folder)], listen)
-    comparison = collect(config)
+    left = [arm for arm in arms if not arm.is_done(folder)]
+    with only_run(folder):
+        failed = run_arms(config, left, listen, warned_by)
+    comparison = collect(config, failed)
     if not comparison.arms:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise InputError(f"no arm came to its end: {reasons or 'all were stopped'}")
+        reasons = [f"  {name}: {reason}" for name, reason in comparison.unfinished.items()]
+        raise InputError("\n".join(["no arm came to its end:", *(reasons or ["  all stopped"])]))
     files = [*_write_tables(config, comparison), write_traces(config, folder)]
     if render is not None:
         files += render(config, comparison, folder)
     return TrainingResult(folder, comparison, failed, tuple(files))
 
 
-def collect(config: ExperimentConfig) -> Comparison:
-    """The arms of a run that have ended, side by side."""
+def collect(config: ExperimentConfig, failed: Mapping[str, str] | None = None) -> Comparison:
+    """The arms of a run that have ended, side by side; ``failed`` says why others have not."""
     found = [arm for plan in plan_arms(config) if (arm := read_arm(config, plan)) is not None]
     settings = {
         **config.train.model_dump(),
@@ -184,7 +247,15 @@ def collect(config: ExperimentConfig) -> Comparison:
         arms=found,
         settings=settings,
         examples=_examples(config),
+        unfinished={name: _with_mend(reason) for name, reason in (failed or {}).items()},
     )
+
+
+def _with_mend(reason: str) -> str:
+    if "run again" in reason:
+        return reason
+    end = "" if reason.endswith((".", "!", "?")) else "."
+    return f"{reason}{end} {RESUME}"
 
 
 def _examples(config: ExperimentConfig) -> list[dict[str, Any]]:
@@ -234,9 +305,20 @@ def _write_tables(config: ExperimentConfig, comparison: Comparison) -> list[Path
             }
             for arm in comparison.arms
         ],
+        "unfinished": dict(comparison.unfinished),
     }
     write_atomically(folder / SUMMARY_FILE, json.dumps(summary, indent=1))
     return [folder / METRICS_NAME, folder / SUMMARY_FILE]
+
+
+def _million(n: float) -> str:
+    """In words.
+
+    Examples:
+        >>> _million(1440), _million(8_060_000)
+        ('1,440', '8.1 million')
+    """
+    return f"{n:,.0f}" if n < 1e6 else f"{n / 1e6:,.1f} million"
 
 
 def _duration(seconds: float) -> str:

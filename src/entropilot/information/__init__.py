@@ -20,6 +20,27 @@ from entropilot.information.answers import (
     majority_at_k,
     token_entropy_mean,
 )
+from entropilot.information.cellular_automata import (
+    eca,
+    eca_history,
+    eca_pairs,
+)
+from entropilot.information.context_observer import (
+    ContextMemory,
+    context_memory,
+    forget_stream,
+    read_stream,
+)
+from entropilot.information.description_frontier import (
+    DescriptionRun,
+    Frontier,
+    epiplexity_at,
+    mdl_frontier,
+    training_flop,
+)
+from entropilot.information.diffusion_spectrum import (
+    diffusion_eigenvalues,
+)
 from entropilot.information.divergence import (
     js_divergence,
     js_divergence_from_logits,
@@ -73,6 +94,11 @@ from entropilot.information.head import (
     head_gradients,
     head_statistics,
 )
+from entropilot.information.hidden_data import (
+    HiddenChains,
+    hidden_automaton,
+    hidden_chains,
+)
 from entropilot.information.instance_scaling import (
     InstanceFit,
     InstancePrediction,
@@ -84,6 +110,18 @@ from entropilot.information.intervals import (
     cluster_bootstrap,
     cluster_bootstrap_of,
     wilson,
+)
+from entropilot.information.kt_observer import (
+    KTCode,
+    kt_code_from_counts,
+    kt_epiplexity,
+)
+from entropilot.information.learnable_structure import (
+    LearnableStructure,
+    SpreadMean,
+    learnable_structure,
+    spread_mean,
+    structure_difference,
 )
 from entropilot.information.masked import (
     check_entropy,
@@ -114,6 +152,10 @@ from entropilot.information.pass_until import (
     pu_from_counts,
     stack_results,
 )
+from entropilot.information.prequential import (
+    prequential_epiplexity,
+    requential_epiplexity,
+)
 from entropilot.information.ranking import (
     AucInterval,
     Buckets,
@@ -124,6 +166,12 @@ from entropilot.information.ranking import (
     equal_count_buckets,
     roc_curve,
     spearman,
+)
+from entropilot.information.sampler_match import (
+    ListedKind,
+    SamplerMatch,
+    listed_kind,
+    sampler_match,
 )
 from entropilot.information.samples import (
     SampleCounts,
@@ -137,6 +185,28 @@ from entropilot.information.scaling import (
     fit_task_scaling_counts,
     log_minus_log,
     pass_rate,
+)
+from entropilot.information.scaling_epiplexity import (
+    ScalingEpiplexity,
+    ScalingLaw,
+    law_from_compute_fit,
+    published_laws,
+    scaling_law_epiplexity,
+)
+from entropilot.information.spectral_approximation import (
+    DSEEstimate,
+    dse_estimate,
+)
+from entropilot.information.spectral_entropy import (
+    adjacency_entropy,
+    dse,
+    dse_from_eigenvalues,
+    matrix_entry_entropy,
+    shannon_binned,
+)
+from entropilot.information.spectral_information import (
+    DSMIResult,
+    dsmi,
 )
 from entropilot.information.statistics import (
     TokenStatistics,
@@ -188,6 +258,10 @@ __all__ = [
     "AucInterval",
     "BootstrapInterval",
     "Buckets",
+    "ContextMemory",
+    "DSEEstimate",
+    "DSMIResult",
+    "DescriptionRun",
     "EntropyChange",
     "EntropyForecast",
     "EntropyLaw",
@@ -195,25 +269,35 @@ __all__ = [
     "Estimate",
     "ExchangeTest",
     "ExtrapolatedPass",
+    "Frontier",
     "GrowthShape",
     "HeadGradients",
     "HeadStatistics",
+    "HiddenChains",
     "InstanceFit",
     "InstancePrediction",
+    "KTCode",
+    "LearnableStructure",
+    "ListedKind",
     "MantelHaenszel",
     "PassCurve",
     "PassUntilResult",
     "RocCurve",
     "SampleCounts",
+    "SamplerMatch",
+    "ScalingEpiplexity",
     "ScalingFit",
+    "ScalingLaw",
     "SequenceBounds",
     "SequenceMeasures",
     "SequenceSignal",
+    "SpreadMean",
     "SupportMonitor",
     "TaskRate",
     "TokenStatistics",
     "TopK",
     "above_chance",
+    "adjacency_entropy",
     "answer_entropy",
     "answer_entropy_of_groups",
     "auc",
@@ -226,12 +310,21 @@ __all__ = [
     "cluster_bootstrap",
     "cluster_bootstrap_of",
     "compare_settings",
+    "context_memory",
     "count_samples",
     "cross_entropy",
     "crossing_k",
     "delong",
+    "diffusion_eigenvalues",
     "discriminator_all",
     "discriminator_vocab_mean",
+    "dse",
+    "dse_estimate",
+    "dse_from_eigenvalues",
+    "dsmi",
+    "eca",
+    "eca_history",
+    "eca_pairs",
     "entropy",
     "entropy_change_exact",
     "entropy_change_first_order",
@@ -239,6 +332,7 @@ __all__ = [
     "entropy_change_single_logit",
     "entropy_from_logits",
     "entropy_topk",
+    "epiplexity_at",
     "equal_count_buckets",
     "exchange_test",
     "expected_support",
@@ -249,9 +343,12 @@ __all__ = [
     "fit_task_scaling_counts",
     "fit_two_circuits",
     "forecast_entropy_law",
+    "forget_stream",
     "growth_shape",
     "head_gradients",
     "head_statistics",
+    "hidden_automaton",
+    "hidden_chains",
     "instance_rates",
     "js_divergence",
     "js_divergence_from_logits",
@@ -259,6 +356,11 @@ __all__ = [
     "jsd_topk",
     "kl_divergence",
     "kl_estimate",
+    "kt_code_from_counts",
+    "kt_epiplexity",
+    "law_from_compute_fit",
+    "learnable_structure",
+    "listed_kind",
     "log_minus_log",
     "majority_at_k",
     "mantel_haenszel",
@@ -266,6 +368,8 @@ __all__ = [
     "masked_quantile",
     "masked_variance",
     "match_problems",
+    "matrix_entry_entropy",
+    "mdl_frontier",
     "mutual_information",
     "nsr_bound",
     "nucleus_entropy",
@@ -279,14 +383,23 @@ __all__ = [
     "pass_rate",
     "pass_until",
     "perplexity_by_category",
+    "prequential_epiplexity",
     "pu_from_counts",
+    "published_laws",
+    "read_stream",
+    "requential_epiplexity",
     "roc_curve",
+    "sampler_match",
+    "scaling_law_epiplexity",
     "sequence_bounds",
     "sequence_measures",
     "sequence_signal",
+    "shannon_binned",
     "sign_test",
     "spearman",
+    "spread_mean",
     "stack_results",
+    "structure_difference",
     "support_category",
     "support_dynamics",
     "support_metrics",
@@ -297,6 +410,7 @@ __all__ = [
     "tilt_entropy_derivative",
     "token_entropy_mean",
     "token_statistics",
+    "training_flop",
     "varentropy",
     "varentropy_from_logits",
     "wilson",

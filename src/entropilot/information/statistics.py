@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from entropilot.errors import ConfigurationError, InputError
+from entropilot.errors import BrokenNumbersError, ConfigurationError, InputError
 from entropilot.information._backend import Array, accumulator, is_torch, measure
 from entropilot.information._rows import Rows, run_statistics
 from entropilot.information._statistics_kernels import (
@@ -234,14 +234,14 @@ def reject_row(logits: Array, row: int, n: int, name: str = "logits") -> None:
 def reject_values(found: Array, where: str) -> None:
     """Say why the logits of one row are no distribution, if they are none."""
     if bool((found != found).any()):  # noqa: PLR0124
-        raise InputError(f"{where}: nan. What made them is broken from there on")
+        raise BrokenNumbersError(f"{where}: nan. What made them is broken from there on")
     if float(found.max()) == float("-inf"):
-        raise InputError(
+        raise BrokenNumbersError(
             f"{where}: every outcome is -inf, so there is no distribution. Leave the row out, or "
             "mask less"
         )
     if float(found.max()) == float("inf"):
-        raise InputError(f"{where}: +inf. Only -inf (an impossible outcome) has a meaning")
+        raise BrokenNumbersError(f"{where}: +inf. Only -inf (an impossible outcome) has a meaning")
 
 
 def _tiled(

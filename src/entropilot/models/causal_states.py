@@ -37,7 +37,7 @@ class _Read(NamedTuple):
     length: Tensor  # [P] int64
 
 
-class _Plan(NamedTuple):
+class PromptPlan(NamedTuple):
     """Which prompts are there, and what they have in common."""
 
     prompts: list[Ids]  # P, all different
@@ -66,9 +66,9 @@ def answer_states(
         torch.Size([4, 16])
     """
     n = lengths.cpu().numpy()
-    plan = _plan(prompts)
+    plan = prompt_plan(prompts)
     if share is None:
-        share = _pays(plan, n) and _is_plain(body)
+        share = pays_to_share(plan, n) and _is_plain(body)
     if share:
         return _shared(body, plan, tokens, n)
     return states_in_buckets(
@@ -107,7 +107,7 @@ def states_in_buckets(
     for group in length_buckets((before + n)[used], per_pass):
         rows = used[group]
         ids = [[*prompts[r], *answers[r][: n[r] - 1]] for r in rows.tolist()]
-        padded = _right_padded(ids, tokens.device)
+        padded = right_padded(ids, tokens.device)
         first = np.arange(len(rows)) * padded.shape[1] + before[rows] - 1
         found.add(run(padded).flatten(0, 1), runs(first, n[rows]), runs(found.first[rows], n[rows]))
     return found.ordered()
@@ -162,15 +162,32 @@ def different_prompts(prompts: Sequence[Ids]) -> tuple[list[Ids], NDArray[np.int
     return list(numbers), np.asarray(owner, np.int64)
 
 
-def _plan(prompts: Sequence[Ids]) -> _Plan:
+def prompt_plan(prompts: Sequence[Ids]) -> PromptPlan:
+    """What the prompts of answers have in common.
+
+    Examples:
+        >>> plan = prompt_plan([[1, 2], [3], [1, 2]])
+        >>> plan.prompts, plan.owner.tolist()
+        ([(1, 2), (3,)], [0, 1, 0])
+    """
     different, owner = different_prompts(prompts)
     common = common_prefix(different) if len(different) > 1 else []
     if len(common) < SHARED_TOKENS:
         common = []
-    return _Plan(different, owner, common)
+    return PromptPlan(different, owner, common)
 
 
-def _pays(plan: _Plan, n: NDArray[np.int64]) -> bool:
+def pays_to_share(plan: PromptPlan, n: NDArray[np.int64]) -> bool:
+    """Whether reading what prompts share once leaves at most ``WORTH_SHARING`` of the tokens.
+
+    Args:
+        plan: of the prompts.
+        n: [B] tokens of each answer.
+
+    Examples:
+        >>> pays_to_share(prompt_plan([[1] * 9] * 8), np.full(8, 10))
+        True
+    """
     answers = int(np.maximum(n - 1, 0).sum())
     whole = sum(len(plan.prompts[i]) for i in plan.owner) + answers
     saved = len(plan.common) * (len(plan.prompts) - 1)
@@ -222,7 +239,7 @@ def runs(first: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.int64]:
     return runs
 
 
-def _shared(body: Any, plan: _Plan, tokens: Tensor, n: NDArray[np.int64]) -> Tensor:
+def _shared(body: Any, plan: PromptPlan, tokens: Tensor, n: NDArray[np.int64]) -> Tensor:
     found = _Collected(n, tokens.device)
     answers = tokens.tolist()
     skip = len(plan.common)
@@ -264,7 +281,7 @@ def _read(
     from transformers import DynamicCache
 
     cache = DynamicCache(config=body.config)
-    tokens = _right_padded(rows, device)
+    tokens = right_padded(rows, device)
     length = torch.tensor([len(row) for row in rows], device=device)
     here = torch.arange(tokens.shape[1], device=device) < length[:, None]
     position = torch.arange(tokens.shape[1], device=device).expand_as(tokens)
@@ -289,7 +306,8 @@ def _read(
     return out.last_hidden_state, _Read(layers, here, length)
 
 
-def _right_padded(rows: Sequence[Ids], device: torch.device) -> Tensor:
+def right_padded(rows: Sequence[Ids], device: torch.device) -> Tensor:
+    """Token ids [R, L] with zeros after the shorter rows."""
     width = max(map(len, rows))
     padded = [[*row, *[0] * (width - len(row))] for row in rows]
     return torch.tensor(padded, dtype=torch.int64, device=device)

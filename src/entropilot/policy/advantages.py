@@ -195,6 +195,26 @@ def group_shares(rewards: Tensor, group: Tensor, correct: Tensor | None) -> dict
     return shares
 
 
+def group_tokens(correct: Tensor, group: Tensor, lengths: Tensor) -> dict[str, int]:
+    """Answer tokens spent on prompts that were too hard, and on those that were too easy.
+
+    Args:
+        correct: [B] bool.
+        group: [B] int64.
+        lengths: [B] int64, tokens of each answer.
+
+    Examples:
+        >>> group = torch.tensor([0, 0, 1, 1])
+        >>> group_tokens(group > 0, group, torch.tensor([2, 3, 4, 5]))
+        {'tokens_all_right': 9, 'tokens_all_wrong': 5}
+    """
+    alike = equal_groups(correct.float(), group)
+    return {
+        "tokens_all_right": int(lengths[alike & correct].sum()),
+        "tokens_all_wrong": int(lengths[alike & ~correct].sum()),
+    }
+
+
 def group_normalised(
     scale: Scale = "std", eps: float = 1e-6, singleton: Literal["zero", "raw"] = "zero"
 ) -> Term:

@@ -23,6 +23,7 @@ from entropilot.policy.covariance import (
     masked_quantile_of,
     quota,
 )
+from entropilot.policy.idle_warning import counted_idle
 from entropilot.policy.surrogates import NEEDS, clipped_ratio_loss, log_ratio_mean, ratio_metrics
 from entropilot.policy.term import Applied, State, Term, View
 from entropilot.policy.token_kernels import can_compile, flat, n_true, places_between
@@ -31,6 +32,10 @@ Bound = float | str
 RATIO: Final = 2e-4
 LB: Final = 1.0
 UB: Final = 5.0
+_IDLE: Final = (
+    "No token's covariance lies between lb and ub: set lb to a quantile, such as 'quantile:0.98', "
+    "where advantages are not all 0"
+)
 
 
 class _Choice(NamedTuple):
@@ -178,7 +183,7 @@ def clip_cov(
     it is PPO with its own, loose ratio clip of [0, 2], which is itself a change. Unlike KL-Cov it
     acts on the first update of a rollout batch too. Too few dropped tokens, or a choice made anew
     on each part of the batch, delay the loss of entropy but do not stop it: watch
-    ``clip-cov/dropped_fraction``.
+    ``clip-cov/dropped_fraction``. 100 updates in a row without a dropped token warn.
 
     Args:
         ratio: in (0, 1]; fraction of the tokens that is dropped at most. Raising it holds more
@@ -226,7 +231,8 @@ def clip_cov(
             "clip-cov/lb": choice.lb,
             "clip-cov/covariance": choice.covariance,
         }
-        return Applied(loss.masked_fill(choice.dropped, 0), state, {**metrics, **found})
+        idle = counted_idle(state, choice.n_dropped > 0, term="clip-cov", why=_IDLE)
+        return Applied(loss.masked_fill(choice.dropped, 0), idle, {**metrics, **found})
 
     return Term("clip-cov", apply, needs=NEEDS, settings=settings)
 

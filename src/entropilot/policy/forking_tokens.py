@@ -7,13 +7,18 @@ Source: Beyond the 80/20 Rule (arXiv 2506.01939); TRL's ``top_entropy_quantile``
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError
 from entropilot.policy.covariance import masked_quantile_of
+from entropilot.policy.idle_warning import counted_idle
 from entropilot.policy.rollouts import check_finite
 from entropilot.policy.term import Applied, State, Term, View
+
+_IDLE: Final = "All tokens are kept: lower share, where their entropies are not all equal"
 
 
 def forking_mask(entropy: Tensor, mask: Tensor, share: float = 0.2) -> Tensor:
@@ -74,6 +79,7 @@ def forking_tokens(share: float = 0.2) -> Term:
         kept = forking_mask(view.policy.get("entropy"), view.mask, share)
         n = view.mask.sum().clamp(min=1)
         weight = kept.to(view.advantages.dtype)
-        return Applied(weight, state, {"forking/selected_fraction": kept.sum() / n})
+        idle = counted_idle(state, bool((kept != view.mask).any()), term="forking", why=_IDLE)
+        return Applied(weight, idle, {"forking/selected_fraction": kept.sum() / n})
 
     return Term("forking", apply, needs=frozenset({"entropy"}), settings={"share": share})

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from entropilot.errors import ConfigurationError, InputError
+from entropilot.errors import BrokenNumbersError, ConfigurationError, InputError
 from entropilot.policy.advantages import group_normalised, group_shares
 from entropilot.policy.aggregation import Aggregation
 from entropilot.policy.reward_checks import within_group_variance_warning
@@ -36,7 +36,7 @@ from entropilot.policy.term import State, Term, View
 ObjectiveState = dict[str, State]
 
 
-class NonFiniteError(InputError):
+class NonFiniteError(BrokenNumbersError):
     """A term gave a number that is not finite; ``term`` is its name."""
 
     def __init__(self, term: str, what: str) -> None:

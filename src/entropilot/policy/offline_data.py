@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from entropilot.errors import InputError
+from entropilot.errors import ConfigurationError, InputError
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,11 @@ def offline_answers(
 
 
 def read_offline_answers(
-    path: Path, encode: Callable[[str], Sequence[int]], *, step_ends: Collection[int] = ()
+    path: Path,
+    encode: Callable[[str], Sequence[int]],
+    *,
+    step_ends: Collection[int] = (),
+    end: int | None = None,
 ) -> OfflineAnswers:
     r"""Read a JSON-lines file of {"prompt", "response", "reward"}.
 
@@ -153,6 +157,7 @@ def read_offline_answers(
         path: the file.
         encode: text to token ids; the response's should include the end token.
         step_ends: see ``offline_answers``.
+        end: see ``offline_answers``.
 
     Raises:
         InputError: names file, line and field.
@@ -178,7 +183,51 @@ def read_offline_answers(
                 f"{path}, line {number}: {type(error).__name__} {error}; expected an object with "
                 "prompt and response (text) and reward (number)"
             ) from error
-    return offline_answers(prompts, answers, rewards, step_ends=step_ends)
+    return offline_answers(prompts, answers, rewards, step_ends=step_ends, end=end)
+
+
+def balanced_rows(
+    correct: Tensor, group: Tensor, *, generator: torch.Generator, at_most: int = 4
+) -> Tensor:
+    """Which answers to learn from, so that right and wrong ones of a prompt weigh the same.
+
+    Of each prompt at most ``at_most`` right and as many wrong answers stay, drawn at random; the
+    right ones are cut down to the number of wrong ones, but one stays if there is any.
+
+    Args:
+        correct: [N] bool.
+        group: [N] int64, which prompt an answer belongs to.
+        generator: draws.
+        at_most: >= 1; the paper has 4, of 16 answers a prompt, for its 7B model.
+
+    Returns:
+        [n] int64 rows, rising.
+
+    Raises:
+        InputError: ``correct`` is not bool, or the shapes differ.
+        ConfigurationError: at_most below 1.
+
+    Examples:
+        >>> correct, draw = torch.tensor([True, True, True, False]), torch.Generator()
+        >>> len(balanced_rows(correct, torch.zeros(4, dtype=torch.int64), generator=draw))
+        2
+
+    Source: arXiv 2412.16145, data of DeepSeekMath-7B.
+    """
+    if correct.dtype != torch.bool or correct.ndim != 1 or correct.shape != group.shape:
+        raise InputError(
+            f"correct has dtype {correct.dtype} and shape {tuple(correct.shape)}, group "
+            f"{tuple(group.shape)}; expected bool, one verdict an answer, and its prompt"
+        )
+    if at_most < 1:
+        raise ConfigurationError(f"at_most is {at_most}; it must be >= 1")
+    shuffled = torch.randperm(len(correct), generator=generator)
+    kept = []
+    for number in sorted(set(group.tolist())):
+        own = shuffled[group[shuffled] == number]
+        right, wrong = own[correct[own]], own[~correct[own]][:at_most]
+        kept += [wrong, right[: min(at_most, max(1, len(wrong)))]]
+    return torch.cat(kept).sort().values if kept else shuffled
 
 
 def _warn(

@@ -1,119 +1,38 @@
 """OREO's training: a policy and a value network on written answers (arXiv 2412.16145).
 
 Each step: values V and log-ratios D of the batch; the value network moves by its residuals with D
-held; the policy moves by its residuals with the old V held. D for the value comes from the same
-forward pass as the policy's loss, which is one pass less than the reference code and the same
-numbers.
+held; the policy moves by its residuals with the old V held. Both come from one forward pass of each
+network, and one optimizer holds both, so that a step is done or it isn't.
 
-Legend: n answers of a batch, L tokens of prompt and answer, D width, V vocabulary.
+With a folder a fit is checkpointed, and one that was killed ends with the same weights, bit for
+bit.
+
+Legend: n answers of a batch, L tokens of prompt and answer, V vocabulary.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from entropilot.errors import ConfigurationError, InputError, unknown_name
-from entropilot.policy.offline import (
-    LEVELS,
-    Level,
-    importance_weights,
-    kl_to_reference,
-    oreo_policy_loss,
-    oreo_value_loss,
-)
 from entropilot.policy.offline_data import OfflineAnswers
-from entropilot.policy.soft_bellman import check_beta, soft_bellman_residual, suffix_log_ratio
-
-
-@dataclass(frozen=True)
-class OfflineSettings:
-    """How to train; the defaults are the paper's where it has a number that fits a small network.
-
-    Args:
-        beta: > 0; strength of the KL penalty in the soft Bellman equation.
-        alpha: >= 0; weight of the exact KL to the reference in the loss (0.1 fits the step level,
-            0.3 the response level).
-        level: "token", "step" or "response".
-        epochs: passes over the data, >= 1.
-        batch: answers a step, >= 1.
-        learning_rate: of the policy (AdamW).
-        value_learning_rate: of the value network (AdamW).
-        grad_clip: largest gradient norm, > 0.
-        warm_up: steps at the start that move the value network only.
-        clip_log: see ``oreo_value_loss``.
-        pcl: see ``oreo_policy_loss``.
-        one_step: see ``oreo_policy_loss``.
-        hinge: see ``oreo_policy_loss``; an answer is right if its reward is above 0.
-        importance: weight answers by ``importance_weights``.
-
-    Raises:
-        ConfigurationError: a value is out of range.
-
-    Examples:
-        >>> OfflineSettings(level="response", alpha=0.3).beta
-        0.03
-    """
-
-    beta: float = 0.03
-    alpha: float = 0.01
-    level: Level = "token"
-    epochs: int = 2
-    batch: int = 128
-    learning_rate: float = 3e-4
-    value_learning_rate: float = 1e-3
-    grad_clip: float = 1.0
-    warm_up: int = 0
-    clip_log: float | None = None
-    pcl: bool = False
-    one_step: bool = False
-    hinge: float = 0.0
-    importance: bool = False
-
-    def __post_init__(self) -> None:
-        check_beta(self.beta)
-        if self.level not in LEVELS:
-            raise ConfigurationError(unknown_name("level", self.level, LEVELS))
-        for name, least in (("alpha", 0), ("epochs", 1), ("batch", 1), ("warm_up", 0)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be >= {least}")
-        for name in ("learning_rate", "value_learning_rate", "grad_clip"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be above 0")
-
-
-class ValueNetwork(nn.Module):
-    """A copy of a transformer with one number a position: the value of the text so far.
-
-    Starts as the constant ``start``; the head has zero weights and no activation.
-
-    Args:
-        trunk: has ``hidden(tokens, valid) -> [n, L, D]`` and ``config.width``; it is copied.
-        start: first value everywhere, such as the mean reward of the data.
-
-    Examples:
-        >>> from entropilot.models.transformer import SmallTransformer, TransformerConfig
-        >>> value = ValueNetwork(SmallTransformer.seeded(TransformerConfig(9), 0), 0.5)
-        >>> value(torch.tensor([[1, 2]])).tolist()
-        [[0.5, 0.5]]
-    """
-
-    def __init__(self, trunk: Any, start: float = 0.0) -> None:
-        super().__init__()
-        self.trunk = copy.deepcopy(trunk)
-        self.weight = nn.Parameter(torch.zeros(trunk.config.width))
-        self.start: Tensor
-        self.register_buffer("start", torch.tensor(start))
-
-    def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
-        """[n, L] values, one for the text that ends with each token."""
-        hidden: Tensor = self.trunk.hidden(tokens, valid)
-        return hidden @ self.weight + self.start
+from entropilot.policy.offline_losses import OfflineLosses, offline_losses, reference_logprobs
+from entropilot.policy.offline_settings import OfflineSettings
+from entropilot.policy.training.checkpoints import (
+    checkpoints,
+    restore_optimizer,
+    restore_weights,
+    save_checkpoint,
+)
 
 
 @dataclass
@@ -125,12 +44,14 @@ class OfflineFit:
         value: trained in place.
         reference: the frozen policy it was held to.
         history: a row of numbers a step.
+        average: moving average of the policy, where the settings ask for one.
     """
 
     policy: nn.Module
     value: nn.Module
     reference: nn.Module
     history: list[dict[str, float]] = field(default_factory=list)
+    average: nn.Module | None = None
 
 
 def fit_offline(
@@ -142,6 +63,8 @@ def fit_offline(
     generator: torch.Generator,
     reference: nn.Module | None = None,
     report: Callable[[int, int, dict[str, float]], None] | None = None,
+    folder: Path | None = None,
+    save_every: int = 100,
 ) -> OfflineFit:
     """Train policy and value on written answers; both are changed in place.
 
@@ -153,17 +76,23 @@ def fit_offline(
         generator: orders the data.
         reference: frozen policy; None freezes a copy of the policy as it is.
         report: called with step, steps and the step's numbers.
+        folder: of checkpoints. Called again with the same start, data and settings, a fit that was
+            stopped goes on from the last one and ends as if it had not been. None keeps nothing.
+        save_every: steps between checkpoints, >= 1; the last step is saved too.
 
     Returns:
         ``OfflineFit``; history has value_loss, policy_loss, kl, residual_rms (of the soft Bellman
-        equation, single steps), d_mean (mean log-ratio of an answer).
+        equation, single steps), d_mean (mean log-ratio of an answer), and alpha where it moves.
 
     Raises:
-        InputError: the step level without step starts, or policy and reference that differ in V.
+        InputError: the step level without step starts, policy and reference that differ in V, a
+            loss that is not finite, or a folder of another fit.
+        ConfigurationError: save_every below 1.
 
     Examples:
         >>> from entropilot.models.transformer import SmallTransformer, TransformerConfig
         >>> from entropilot.policy.offline_data import offline_answers
+        >>> from entropilot.policy.value_network import ValueNetwork
         >>> policy = SmallTransformer.seeded(TransformerConfig(9), 0)
         >>> data = offline_answers([[1], [1]], [[2, 3], [4]], [1.0, 0.0])
         >>> fit = fit_offline(policy, ValueNetwork(policy, 0.5), data, OfflineSettings(),
@@ -175,89 +104,29 @@ def fit_offline(
     """
     if settings.level == "step" and data.step_start is None:
         raise InputError("the step level needs step_start; give step_ends to offline_answers")
-    frozen = copy.deepcopy(policy) if reference is None else reference
-    for parameter in frozen.parameters():
-        parameter.requires_grad_(False)
-    of_policy = torch.optim.AdamW(policy.parameters(), settings.learning_rate, weight_decay=0.0)
-    of_value = torch.optim.AdamW(value.parameters(), settings.value_learning_rate, weight_decay=0.0)
-    fit = OfflineFit(policy, value, frozen)
+    if save_every < 1:
+        raise ConfigurationError(f"save_every is {save_every}; it must be >= 1")
+    run = _Run.begun(policy, value, reference, settings)
+    name = _identity(run, data, settings) if folder is not None else {}
+    if folder is not None:
+        run.restore(folder, name, generator)
+    base = reference_logprobs(run.reference, data) if settings.kl == "k3" else None
     per_epoch = -(-len(data) // settings.batch)
-    for _ in range(settings.epochs):
+    total = per_epoch * settings.epochs
+    first_epoch = max(0, len(run.history) - 1) // per_epoch  # the epoch of the last step done
+    for epoch in range(first_epoch, settings.epochs):
+        before = generator.get_state()
         order = torch.randperm(len(data), generator=generator)
-        for rows in torch.split(order, settings.batch):
-            part = data.select(rows)
-            moves = len(fit.history) >= settings.warm_up
-            losses = offline_losses(policy, value, frozen, part, settings)
-            _step(of_value, losses.value, value, settings.grad_clip)
-            if moves:
-                _step(of_policy, losses.policy, policy, settings.grad_clip)
-            fit.history.append(losses.numbers)
+        done = len(run.history) - epoch * per_epoch
+        for rows in torch.split(order, settings.batch)[done:]:
+            known = None if base is None else base[rows]
+            numbers = run.step(data.select(rows), settings, known)
+            step = len(run.history)
             if report is not None:
-                report(len(fit.history), per_epoch * settings.epochs, losses.numbers)
-    return fit
-
-
-@dataclass(frozen=True)
-class OfflineLosses:
-    """Losses of one batch, each with gradient into the network it is named for."""
-
-    value: Tensor
-    policy: Tensor
-    numbers: dict[str, float]
-
-
-def offline_losses(
-    policy: nn.Module,
-    value: nn.Module,
-    reference: nn.Module,
-    part: OfflineAnswers,
-    settings: OfflineSettings,
-) -> OfflineLosses:
-    """Both losses of a batch, from one forward pass of each of the three networks.
-
-    Args:
-        policy: see ``fit_offline``.
-        value: see ``fit_offline``.
-        reference: frozen policy.
-        part: answers of this batch.
-        settings: see ``OfflineSettings``.
-    """
-    context, valid = part.tokens[:, :-1], part.valid[:, :-1]
-    targets, actions = part.tokens[:, 1:], part.action[:, 1:]
-    reward = part.reward if part.reward.ndim == 1 else part.reward[:, 1:]
-    steps = None if part.step_start is None else part.step_start[:, 1:]
-    states = steps if settings.level == "step" else None
-    logits = policy(context, valid)
-    with torch.no_grad():
-        base = reference(context, valid)
-    if base.shape != logits.shape:
-        raise InputError(
-            f"the policy has {logits.shape[-1]} tokens, the reference {base.shape[-1]}; both need "
-            "the same vocabulary"
-        )
-    logprob, base_logprob = (_chosen(z, targets) for z in (logits, base))
-    values = value(context, valid)
-    suffix = suffix_log_ratio(logprob, base_logprob, actions)
-    weight = importance_weights(logprob, base_logprob, actions) if settings.importance else None
-    of_value = oreo_value_loss(
-        values, suffix, reward, actions, states,
-        beta=settings.beta, clip_log=settings.clip_log, importance=weight,
-    )  # fmt: skip
-    of_policy = oreo_policy_loss(
-        logprob, base_logprob, values, reward, actions, states, settings.level, settings.beta,
-        pcl=settings.pcl, one_step=settings.one_step, hinge=settings.hinge,
-        correct=part.total_reward > 0, importance=weight,
-    )  # fmt: skip
-    kl = kl_to_reference(logits, base, actions)
-    residual = soft_bellman_residual(logprob, base_logprob, values, reward, actions, settings.beta)
-    numbers = {
-        "value_loss": float(of_value.detach()),
-        "policy_loss": float(of_policy.detach()),
-        "kl": float(kl.detach()),
-        "residual_rms": float((residual[actions] ** 2).mean().sqrt()),
-        "d_mean": float(torch.where(actions, logprob - base_logprob, 0).sum(1).mean().detach()),
-    }
-    return OfflineLosses(of_value, of_policy + settings.alpha * kl, numbers)
+                report(step, total, numbers)
+            if folder is not None and (step % save_every == 0 or step == total):
+                run.save(folder, name, before)
+    return OfflineFit(run.policy, run.value, run.reference, run.history, run.average)
 
 
 def fit_rounds(
@@ -270,6 +139,7 @@ def fit_rounds(
     rounds: int,
     generator: torch.Generator,
     reference: Literal["initial", "previous"] = "initial",
+    folder: Path | None = None,
 ) -> list[OfflineFit]:
     """Train, sample fresh answers with the trained policy, train again from it.
 
@@ -278,11 +148,13 @@ def fit_rounds(
         value: see ``fit_offline``; goes on from round to round.
         data: answers of the first round.
         settings: of every round.
-        sample: (policy, round) -> answers for that round, from the second round (1) on.
+        sample: (policy, round) -> answers for that round, from the second round (1) on. A function
+            of the two alone, if rounds are to be resumed.
         rounds: >= 1.
         generator: orders the data.
         reference: hold later rounds to the policy at the very start, or to that of the round
             before. The paper does not say which.
+        folder: of checkpoints, a folder a round; see ``fit_offline``.
 
     Returns:
         One fit a round; ``policy`` and ``value`` are the same objects in all.
@@ -299,16 +171,149 @@ def fit_rounds(
     for number in range(rounds):
         part = data if number == 0 else sample(policy, number)
         held = first if reference == "initial" else None
-        fits.append(fit_offline(policy, value, part, settings, generator=generator, reference=held))
+        own = None if folder is None else folder / f"round-{number}"
+        fits.append(
+            fit_offline(
+                policy, value, part, settings, generator=generator, reference=held, folder=own
+            )
+        )
     return fits
 
 
-def _chosen(logits: Tensor, targets: Tensor) -> Tensor:
-    return torch.log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+class _Coefficient(nn.Module):
+    """The logarithm of alpha, where it moves."""
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(math.log(alpha)))
 
 
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor, network: nn.Module, clip: float) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), clip)
-    optimiser.step()
+@dataclass
+class _Run:
+    """Everything that changes from step to step."""
+
+    policy: nn.Module
+    value: nn.Module
+    reference: nn.Module
+    average: nn.Module | None
+    coefficient: _Coefficient | None
+    optimizer: torch.optim.Optimizer
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def begun(
+        cls, policy: nn.Module, value: nn.Module, reference: nn.Module | None, how: OfflineSettings
+    ) -> _Run:
+        frozen = copy.deepcopy(policy) if reference is None else reference
+        average = None if how.average_decay is None else copy.deepcopy(policy)
+        for network in (frozen, average):
+            for parameter in () if network is None else network.parameters():
+                parameter.requires_grad_(False)
+        groups: list[dict[str, Any]] = [
+            {"params": list(policy.parameters()), "lr": how.learning_rate},
+            {"params": list(value.parameters()), "lr": how.value_learning_rate},
+        ]
+        coefficient = None if how.kl_target is None else _Coefficient(how.alpha)
+        if coefficient is not None:
+            groups.append({"params": [coefficient.log], "lr": how.kl_learning_rate})
+        optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+        return cls(policy, value, frozen, average, coefficient, optimizer)
+
+    def step(
+        self, part: OfflineAnswers, how: OfflineSettings, known: Tensor | None
+    ) -> dict[str, float]:
+        alpha = None if self.coefficient is None else float(self.coefficient.log.exp().detach())
+        known = None if known is None else known[:, : part.tokens.shape[1] - 1]
+        losses = offline_losses(
+            self.policy, self.value, self.reference, part, how,
+            alpha=alpha, average=self.average, reference_logprob=known,
+        )  # fmt: skip
+        numbers = losses.numbers if alpha is None else {**losses.numbers, "alpha": alpha}
+        _check_finite(numbers, len(self.history))
+        moves = len(self.history) >= how.warm_up
+        self._backward(losses, how, moves)
+        self.optimizer.step()
+        if self.average is not None and moves and how.average_decay is not None:
+            _follow(self.average, self.policy, how.average_decay)
+        self.history.append(numbers)
+        return numbers
+
+    def _backward(self, losses: OfflineLosses, how: OfflineSettings, moves: bool) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(losses.value)
+        nn.utils.clip_grad_norm_(self.value.parameters(), how.grad_clip)
+        if not moves:
+            return
+        torch.autograd.backward(losses.policy)
+        nn.utils.clip_grad_norm_(self.policy.parameters(), how.grad_clip)
+        if self.coefficient is not None and how.kl_target is not None:
+            above = losses.numbers["kl"] - how.kl_target
+            self.coefficient.log.grad = torch.full_like(self.coefficient.log, -above)
+
+    @property
+    def networks(self) -> nn.ModuleDict:
+        """All that is trained, under one roof."""
+        parts = {
+            "policy": self.policy,
+            "value": self.value,
+            "average": self.average,
+            "coefficient": self.coefficient,
+        }
+        return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
+
+    def save(self, folder: Path, name: dict[str, Any], before: Tensor) -> None:
+        """Write a checkpoint; ``before`` is the generator at the start of this epoch."""
+        state = {
+            "identity": name,
+            "history": self.history,
+            "generator": bytes(before.tolist()).hex(),
+        }
+        weights = self.networks.state_dict()
+        save_checkpoint(folder, len(self.history), weights, self.optimizer, state)
+
+    def restore(self, folder: Path, name: dict[str, Any], generator: torch.Generator) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        found = checkpoints(folder)
+        if not found:
+            return
+        state = found[-1].state()
+        known = state.get("identity", {})
+        other = sorted(key for key in {*name, *known} if name.get(key) != known.get(key))
+        if other:
+            raise InputError(
+                f"{folder} holds another fit: {', '.join(other)} differ. Name another folder, or "
+                "call with the same start, data and settings to go on"
+            )
+        restore_weights(found[-1], self.networks)
+        restore_optimizer(found[-1], self.optimizer)
+        self.history = state["history"]
+        generator.set_state(
+            torch.tensor(list(bytes.fromhex(state["generator"])), dtype=torch.uint8)
+        )
+
+
+def _identity(run: _Run, data: OfflineAnswers, settings: OfflineSettings) -> dict[str, Any]:
+    """What makes a fit this one and no other: its settings, data and reference."""
+    tables = [data.tokens, data.action, data.reward, data.step_start]
+    content = hashlib.sha256()
+    for table in tables:
+        content.update(b"" if table is None else table.cpu().numpy().tobytes())
+    held = hashlib.sha256()
+    for parameter in run.reference.parameters():
+        held.update(f"{tuple(parameter.shape)} {float(parameter.double().sum())!r} ".encode())
+    return {**asdict(settings), "data": content.hexdigest(), "reference": held.hexdigest()}
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, policy: nn.Module, decay: float) -> None:
+    for mean, now in zip(average.parameters(), policy.parameters(), strict=True):
+        mean.lerp_(now, 1 - decay)
+
+
+def _check_finite(numbers: dict[str, float], done: int) -> None:
+    bad = [name for name, number in numbers.items() if not math.isfinite(number)]
+    if bad:
+        raise InputError(
+            f"{', '.join(bad)} of step {done + 1} is not finite; the networks are as after step "
+            f"{done}. Lower a learning rate, or set clip_log"
+        )

@@ -124,25 +124,37 @@ class Recipe:
     updates: int = 1
     probes: bool = False
 
+    def problems(self, given: Mapping[str, Any]) -> list[str]:
+        """All that is wrong with some values of its knobs, a sentence each.
+
+        Examples:
+            >>> knobs = (Knob("coef", 0.01, "", low=0), Knob("p", 0.8, "", low=0, high=1))
+            >>> recipe = Recipe("x", "", "", "", "", "", knobs, lambda values: Objective())
+            >>> recipe.problems({"coef": -1, "p": 2})
+            ['recipe x: coef is -1; expected at least 0', 'recipe x: p is 2; expected 0 to 1']
+        """
+        known = {knob.name: knob for knob in self.knobs}
+        found = []
+        for name, value in given.items():
+            try:
+                if name not in known:
+                    raise ConfigurationError(unknown_name("knob", name, known or ["(none)"]))
+                known[name].checked(value)
+            except ConfigurationError as error:
+                found.append(f"recipe {self.name}: {error}")
+        return found
+
     def values(self, given: Mapping[str, Any] | None = None) -> dict[str, Value]:
         """Values of all knobs: those given, checked, and defaults for the rest.
 
         Raises:
-            ConfigurationError: an unknown knob, with the near ones, or a value out of range.
+            ConfigurationError: unknown knobs, with the near ones, and values out of range: all of
+                them.
         """
-        known = {knob.name: knob for knob in self.knobs}
-        for name in given or {}:
-            if name not in known:
-                raise ConfigurationError(
-                    f"recipe {self.name}: {unknown_name('knob', name, known or ['(none)'])}"
-                )
-        found: dict[str, Value] = {}
-        for name, knob in known.items():
-            try:
-                found[name] = knob.checked((given or {}).get(name, knob.default))
-            except ConfigurationError as error:
-                raise ConfigurationError(f"recipe {self.name}: {error}") from error
-        return found
+        given = given or {}
+        if problems := self.problems(given):
+            raise ConfigurationError("\n".join(problems))
+        return {knob.name: knob.checked(given.get(knob.name, knob.default)) for knob in self.knobs}
 
     def objective(self, given: Mapping[str, Any] | None = None) -> Objective:
         """The objective at some values of its knobs.

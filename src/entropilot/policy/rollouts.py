@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from entropilot.errors import InputError
+from entropilot.errors import BrokenNumbersError, InputError
 
 _SLACK: Final = 1e-4  # a rounded sum of exponentials may pass 0 by this much
 
@@ -192,7 +192,7 @@ def check_finite(name: str, values: Tensor, mask: Tensor) -> None:
     bad = mask & ~torch.isfinite(values)
     if bool(bad.any()):
         first = [int(i) for i in bad.nonzero()[0]]
-        raise InputError(
+        raise BrokenNumbersError(
             f"{name} has {int(bad.sum())} values that are nan or infinite where tokens count, the "
             f"first at {first}. What made them is broken from there on"
         )

@@ -5,16 +5,24 @@ Legend: N texts, L tokens of the longest.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import Final
 
+import numpy as np
 import torch
 from torch import nn
 
-from entropilot.errors import ConfigurationError
+from entropilot.errors import ConfigurationError, InputError
+from entropilot.information import auc
 from entropilot.models.decoding import Decoder
+from entropilot.models.prefix_cache import PrefixCache
 from entropilot.policy.rollout.sampling import HasDecoder, sample_rollouts
+from entropilot.policy.value_network import ValueNetwork
 from entropilot.policy.value_search import Continuation, Generate, Tokens, Value
+
+_WEAK: Final = 0.75  # AUC
 
 
 def step_sampler(
@@ -29,7 +37,8 @@ def step_sampler(
 ) -> Generate:
     """Continue texts by one step: up to a step end, the end token, or ``max_tokens`` tokens.
 
-    A text is read once for all its continuations. Draws depend on the seed, the text and how often
+    A text is read once for all its continuations; with a ``RememberingDecoder`` only what it has
+    more than the texts of the call before. Draws depend on the seed, the text and how often
     it was asked for in the same call, so a search can be repeated exactly.
 
     Args:
@@ -86,6 +95,64 @@ def step_sampler(
     return generate
 
 
+def remembering_value(value: ValueNetwork) -> Value:
+    """As ``network_value``, but each call reads only what its texts have more than the last ones.
+
+    For a search: its candidates begin with texts that were scored a step before. Make a new one
+    after the weights have changed.
+
+    Args:
+        value: on a ``SmallTransformer``.
+
+    Examples:
+        >>> from entropilot.models.transformer import SmallTransformer, TransformerConfig
+        >>> network = ValueNetwork(SmallTransformer.seeded(TransformerConfig(9), 0), 0.5)
+        >>> remembering_value(network)([(1, 2), (3,)])
+        [0.5, 0.5]
+    """
+    cache = PrefixCache(value.trunk)
+
+    @torch.inference_mode()
+    def values(texts: Sequence[Tokens]) -> list[float]:
+        found: list[float] = value.of_hidden(cache.read(texts)).tolist() if texts else []
+        return found
+
+    return values
+
+
+def value_auc(value: Value, texts: Sequence[Tokens], right: Sequence[bool]) -> float:
+    """How well values tell right texts from wrong ones; say it beside every result of a search.
+
+    Args:
+        value: of texts.
+        texts: for example answers up to their last step.
+        right: whether each turned out right.
+
+    Returns:
+        Area under the ROC curve; nan where all are right or all are wrong. Below 0.75 it warns.
+
+    Raises:
+        InputError: another number of verdicts than of texts.
+
+    Examples:
+        >>> value_auc(lambda texts: [t[0] for t in texts], [(1,), (2,), (3,)], [False, True, True])
+        1.0
+    """
+    if len(texts) != len(right):
+        raise InputError(f"there are {len(texts)} texts and {len(right)} verdicts; expected pairs")
+    labels = np.array(right, dtype=bool)
+    if len(set(labels.tolist())) < 2:
+        return float("nan")
+    found = float(auc(np.array(value(texts)), labels))
+    if found < _WEAK:
+        warnings.warn(
+            f"the value tells right from wrong with an AUC of {found:.2f} only; a search by it "
+            f"gains nothing below {_WEAK}. Train it longer, on more answers",
+            stacklevel=2,
+        )
+    return found
+
+
 def network_value(value: nn.Module, rows_per_batch: int = 1024) -> Value:
     """Value at the last token of each text.
 
@@ -95,7 +162,6 @@ def network_value(value: nn.Module, rows_per_batch: int = 1024) -> Value:
 
     Examples:
         >>> from entropilot.models.transformer import SmallTransformer, TransformerConfig
-        >>> from entropilot.policy.offline_training import ValueNetwork
         >>> network = ValueNetwork(SmallTransformer.seeded(TransformerConfig(9), 0), 0.5)
         >>> network_value(network)([(1, 2), (3,)])
         [0.5, 0.5]

@@ -1,7 +1,8 @@
 """The rewards of reward-shaped next-token prediction (arXiv 2512.22955).
 
 The functions that write rewards or gradients out are for inspection and for tests: arrays of the
-size of the logits, no chunks, no autograd. Training uses ``shaped_next_token``.
+size of the logits, no chunks, no autograd. They take numpy arrays as well as tensors and return the
+kind they were given. Training uses ``shaped_next_token``.
 
 Legend: N rows, V vocabulary, x the target.
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from entropilot.errors import ConfigurationError, InputError
@@ -70,18 +73,24 @@ class Shaping:
         return self.lambda_head != 0 or self.lambda_tail != 0
 
 
-def shaped_rewards(logits: Tensor, targets: Tensor, **shaping: Any) -> Tensor:
+@overload
+def shaped_rewards(logits: Tensor, targets: Tensor, **shaping: Any) -> Tensor: ...
+@overload
+def shaped_rewards(
+    logits: NDArray[Any], targets: NDArray[Any], **shaping: Any
+) -> NDArray[np.floating[Any]]: ...
+def shaped_rewards(logits: Any, targets: Any, **shaping: Any) -> Any:
     """Reward of every vocabulary entry, [..., V], detached.
 
         target: (1 - p_x)^beta / p_x        wrong, head: lambda_head        wrong, tail: lambda_tail
 
     Args:
-        logits: [..., V].
+        logits: [..., V], a tensor or a numpy array; below float32 it is widened.
         targets: [...] int64 in [0, V).
         shaping: fields of ``Shaping``.
 
     Raises:
-        InputError: a target is no token.
+        InputError: a target is no token, or a logit is nan or +inf.
         ConfigurationError: a setting is out of range.
 
     Examples:
@@ -92,6 +101,8 @@ def shaped_rewards(logits: Tensor, targets: Tensor, **shaping: Any) -> Tensor:
     Source: arXiv 2512.22955.
     """
     rule = Shaping(**shaping)
+    if not isinstance(logits, Tensor):
+        return _numpy_parts(logits, targets, rule)[1]
     p, at, in_head = _parts(logits, targets, rule)
     head, tail = (p.new_tensor(x) for x in (rule.lambda_head, rule.lambda_tail))
     rewards = torch.where(in_head, head, tail)
@@ -100,13 +111,21 @@ def shaped_rewards(logits: Tensor, targets: Tensor, **shaping: Any) -> Tensor:
     return rewards.scatter(-1, at, target)
 
 
-def shaped_ntp_grad(logits: Tensor, targets: Tensor, **shaping: Any) -> Tensor:
-    """Gradient of each row's loss in its logits, [..., V], in closed form.
+@overload
+def shaped_ntp_grad(logits: Tensor, targets: Tensor, **shaping: Any) -> Tensor: ...
+@overload
+def shaped_ntp_grad(
+    logits: NDArray[Any], targets: NDArray[Any], **shaping: Any
+) -> NDArray[np.floating[Any]]: ...
+def shaped_ntp_grad(logits: Any, targets: Any, **shaping: Any) -> Any:
+    """Gradient of each row's loss in its logits, [..., V], in closed form, without autograd.
 
         dloss/dz_a = p_a sum_b p_b reward_b - p_a reward_a
 
+    For another framework, or to see what a setting does to a distribution.
+
     Args:
-        logits: [..., V].
+        logits: [..., V], a tensor or a numpy array; below float32 it is widened.
         targets: [...] int64 in [0, V).
         shaping: fields of ``Shaping``.
 
@@ -114,7 +133,13 @@ def shaped_ntp_grad(logits: Tensor, targets: Tensor, **shaping: Any) -> Tensor:
         >>> z = torch.tensor([0.5, 0.25, 0.25]).log()
         >>> shaped_ntp_grad(z, torch.tensor(0)).tolist()
         [-0.5, 0.25, 0.25]
+        >>> shaped_ntp_grad(np.log([0.5, 0.25, 0.25]), np.array(0)).tolist()
+        [-0.5, 0.25, 0.25]
     """
+    if not isinstance(logits, Tensor):
+        q, rewards = _numpy_parts(logits, targets, Shaping(**shaping))
+        earned = q * rewards
+        return q * earned.sum(-1, keepdims=True) - earned
     p, _, _ = _parts(logits, targets, Shaping(**shaping))
     credit = p * shaped_rewards(logits, targets, **shaping)
     return p * credit.sum(-1, keepdim=True) - credit
@@ -185,3 +210,41 @@ def _parts(logits: Tensor, targets: Tensor, rule: Shaping) -> tuple[Tensor, Tens
 
 def _gap(p: Tensor, at: Tensor) -> Tensor:
     return p.scatter(-1, at, 0).sum(-1, keepdim=True)
+
+
+def _numpy_parts(logits: Any, targets: Any, rule: Shaping) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Probabilities and rewards, [..., V] each."""
+    z, at = np.asarray(logits), np.asarray(targets)[..., None]
+    z = z if z.dtype == np.float64 else z.astype(np.float32)
+    width = z.shape[-1]
+    if at.shape[:-1] != z.shape[:-1] or at.dtype.kind not in "iu":
+        raise InputError(
+            f"targets have shape {at.shape[:-1]} and dtype {at.dtype}; the logits without the last "
+            f"axis have {z.shape[:-1]}, and token ids are integers"
+        )
+    if ((at < 0) | (at >= width)).any():
+        raise InputError(f"targets must be token ids in [0, {width}); drop the others first")
+    top = z.max(-1, keepdims=True)
+    if not np.isfinite(top).all():
+        raise InputError("a row of the logits has nan or +inf, or is -inf everywhere")
+    p = np.exp(z - top)
+    p /= p.sum(-1, keepdims=True)
+    rewards = np.where(_numpy_head(z, rule.k), z.dtype.type(rule.lambda_head), rule.lambda_tail)
+    rewards = rewards.astype(z.dtype)
+    others = p.copy()
+    np.put_along_axis(others, at, 0, -1)
+    gap = np.maximum(others.sum(-1, keepdims=True), rule.min_gap)  # 1 - p_x would cancel
+    np.put_along_axis(rewards, at, gap**rule.beta / np.take_along_axis(p, at, -1), -1)
+    return p, rewards
+
+
+def _numpy_head(z: NDArray[Any], k: int) -> NDArray[np.bool_]:
+    """Whether each logit is among the k largest of its row; of equal ones the lowest ids."""
+    width = z.shape[-1]
+    if k >= width:
+        return np.ones(z.shape, bool)
+    edge = np.partition(z, width - k, -1)[..., width - k, None]
+    above, equal = z > edge, z == edge
+    room = k - above.sum(-1, keepdims=True)
+    chosen: NDArray[np.bool_] = above | (equal & (equal.cumsum(-1) <= room))
+    return chosen

@@ -1,6 +1,7 @@
 """Search with a value: step beam search and best-of-K actions (OREO, arXiv 2412.16145).
 
-Works with any policy and any value: both are functions on token sequences.
+Works with any policy and any value: both are functions on token sequences. Those of
+``search_steps`` that remember read only the tokens that each step adds.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def value_beam_search(
     Args:
         generate: samples one step for each text; it knows the step delimiter and the temperature.
         value: of texts. A poor one hurts: it picks the luckiest of beam^2 candidates, so check its
-            AUC first (0.85 is good, below 0.75 search gains nothing).
+            AUC first with ``value_auc`` (0.85 is good, below 0.75 search gains nothing).
         prompts: token ids.
         beam: >= 1; 1 is plain sampling, step by step.
         max_steps: >= 1.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,9 +21,13 @@ from entropilot.policy.training.metrics_log import MEANINGS
 from entropilot.policy.training.results import Comparison
 from entropilot.report import training_entropy, training_outcomes, wording
 from entropilot.report.html import Meta
+from entropilot.report.line_labels import colour, short_names
 from entropilot.report.tokens import LEVELS
+from entropilot.report.training_change import change_picture, change_sentence, entropy_changes
 from entropilot.report.training_examples import example_problems
-from entropilot.report.training_figures import colour, curve_picture, half_width, short_names
+from entropilot.report.training_figures import curve_picture, half_width
+from entropilot.report.training_forms import training_json, training_markdown
+from entropilot.report.training_held_figures import held_pictures
 from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
 from entropilot.report.training_tables import covariance_table, objective_cards, settings_table
 from entropilot.report.training_verdict import findings
@@ -39,7 +44,7 @@ CURVES: Final = (
     ("frac_all_wrong_groups", "Groups with every answer wrong", "share of groups"),
     ("frac_all_right_groups", "Groups with every answer right", "share of groups"),
     ("surrogate/clip_fraction", "Tokens stopped by a ratio clip", "share of tokens"),
-    ("predicted_entropy_change", "Predicted change of entropy", "nats an update, first order"),
+    ("entropy_change", "Change of entropy in a step", "nats, on the step\u2019s own answers"),
     ("covariance", "Covariance of log\u2011prob and advantage", "mean over tokens"),
 )
 
@@ -57,16 +62,30 @@ class Curve(NamedTuple):
     text: str
 
 
-def write_training_report(path: Path, comparison: Comparison, *, meta: Meta | None = None) -> Path:
-    """Write the report; the file appears whole or not at all.
+def write_training_report(
+    path: Path, comparison: Comparison, *, meta: Meta | None = None
+) -> tuple[Path, ...]:
+    """Write the report as HTML, and beside it as Markdown and as JSON, under the same name.
+
+    All three are made before the first is written; each appears whole or not at all.
 
     Args:
         path: of the HTML file.
         comparison: its first recipe is the baseline.
         meta: title, date, version, command.
+
+    Returns:
+        The files, the HTML first.
     """
-    write_atomically(path, render_training(comparison, meta=meta))
-    return path
+    plain = json.dumps(training_json(comparison), indent=1, allow_nan=False)
+    texts = {
+        path: render_training(comparison, meta=meta),
+        path.with_suffix(".md"): training_markdown(comparison),
+        path.with_suffix(".json"): f"{plain}\n",
+    }
+    for file, content in texts.items():
+        write_atomically(file, content)
+    return tuple(texts)
 
 
 def render_training(comparison: Comparison, *, meta: Meta | None = None) -> str:
@@ -84,7 +103,7 @@ def render_training(comparison: Comparison, *, meta: Meta | None = None) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     recipes = recipe_numbers(comparison)
-    said = findings(recipes)
+    said = findings(recipes, comparison.unfinished)
     # one sentence a recipe goes into a list of its own; the rest is the opening
     beside = [f for f in said if f.label and f.kind == "control"]
     page = _environment().get_template("training.html.j2")
@@ -135,10 +154,10 @@ def _pictures(comparison: Comparison, recipes: list[RecipeNumbers]) -> dict[str,
     own = {reach.label: training_outcomes.recipe_reach_picture(reach, reaches) for reach in reaches}
     predicted = []
     for i, label in enumerate(comparison.labels):
-        found = training_entropy.predicted_changes(label, comparison.of(label))
+        found = entropy_changes(label, comparison.of(label))
         if found is not None:
-            picture = training_entropy.predicted_picture(found, colour(i))
-            predicted.append(Curve(picture, label, training_entropy.predicted_sentence(found)))
+            picture = change_picture(found, colour(i))
+            predicted.append(Curve(picture, label, change_sentence(found)))
     changes = (
         ("distinct", "Different right answers", f"among {recipes[0].n} answers to a problem"),
         ("answer_entropy", "Entropy over final answers", "nats, mean over problems"),
@@ -152,6 +171,7 @@ def _pictures(comparison: Comparison, recipes: list[RecipeNumbers]) -> dict[str,
             Curve(training_outcomes.change_picture(recipes, name, title, unit), title, "")
             for name, title, unit in changes
         ],
+        "held": held_pictures(comparison),
         "laws": training_entropy.law_pictures(comparison),
         "law": training_entropy.law_rows(comparison),
         "predicted": predicted,
@@ -164,6 +184,7 @@ def _missing(comparison: Comparison) -> list[str]:
     needed = [(name, title) for name, title, _ in CURVES]
     needed += [
         ("covariance/top_1", "Covariance by share of the tokens"),
+        ("entropy_change/first_order", "Predicted beside measured change of entropy"),
     ]
     said = [
         f"{title}: no row has the metric {name}." for name, title in needed if name not in logged

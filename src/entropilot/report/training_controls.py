@@ -32,14 +32,14 @@ def controls(plain: RecipeNumbers, others: Sequence[RecipeNumbers]) -> list[tupl
     above = [r for r in others if _ends_above(r, plain)]
     held = [r for r in above if nature(r) != "collapsed"]
     costs = [(r.label, cost) for r in held if (cost := _cost(r)) is not None]
-    free = [label for label, cost in costs if cost.high >= 0]
+    free = [(label, cost) for label, cost in costs if cost.high >= 0]
     dear = [f"{label} ({difference(cost)})" for label, cost in costs if cost.high < 0]
     unknown = [r.label for r in held if _cost(r) is None]
     parts = []
     if free:
         parts.append(
-            f"{joined(free)} held entropy above {plain.label}'s with no loss in pass@1 that could "
-            "be seen"
+            f"{joined([label for label, _ in free])} held entropy above {plain.label}'s with no "
+            f"loss in pass@1 that could be seen ({joined([signed(cost) for _, cost in free])})"
         )
     if dear:
         it = "it" if free else f"entropy above {plain.label}'s"

@@ -1,42 +1,35 @@
 """Curves of a comparison of recipes: one line a recipe, a band over seeds, labels at the ends.
 
-Colours are classes ``own c0`` .. ``own c6``, one a recipe throughout the page; from the eighth
-recipe on they come again, dashed.
+Colours and labels are those of ``line_labels``.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 
 from entropilot.policy.training.results import Arm, Comparison
+from entropilot.report.line_labels import Label, colour, end_labels, margin, short_names
 from entropilot.report.svg import (
-    WIDTH,
     Plot,
     dot,
-    element,
     picture,
-    text,
     ticks,
     x_axis,
     y_axis,
 )
 from entropilot.report.training_numbers import mean_curve
 
-N_COLOURS: Final = 7
 MOST_POINTS: Final = 60  # of a curve; longer ones are thinned
 SMOOTHEST: Final = 8  # steps to either side of a running mean, at most
 MANY: Final = 4  # recipes, beyond which bands are paler
 SMALL: Final = 1e-3  # largest value below which a curve is drawn in powers of ten
 TINY: Final = 1e-15  # largest value below which it is nothing but rounding
-LABEL_SIZE: Final = 14  # characters of a label at the end of a line
-CHARACTER: Final = 6.3  # width of one, in picture units, on the wide side
-LABEL_GAP: Final = 12.5  # between two labels
 HEIGHT: Final = 250.0
 SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -60,52 +53,17 @@ class Band(NamedTuple):
         return Band(self.x, mean, low, high)
 
 
-class Label(NamedTuple):
-    """What stands at the end of a line.
+def over_seeds(
+    arms: Sequence[Arm], name: str, scale: Callable[[float], float] = float
+) -> Band | None:
+    """Mean and range over seeds of a metric, as running means that a picture can show.
 
-    Examples:
-        >>> Label("grpo", 0.5, "c0").name
-        'grpo'
+    Args:
+        arms: of one recipe.
+        name: of the metric.
+        scale: of the axis, applied to every value before the means.
     """
-
-    name: str
-    value: float  # on the y scale
-    kind: str
-
-
-def colour(index: int) -> str:
-    """Classes of the recipe at that place.
-
-    Examples:
-        >>> colour(1), colour(8)
-        ('own c1', 'own c1 again')
-    """
-    return f"own c{index % N_COLOURS}" + (" again" if index >= N_COLOURS else "")
-
-
-def short_names(labels: Sequence[str]) -> dict[str, str]:
-    """A short name of each recipe, for the ends of lines; different labels have different names.
-
-    Examples:
-        >>> short_names(["grpo", "clip-higher eps_high=0.28"])
-        {'grpo': 'grpo', 'clip-higher eps_high=0.28': 'clip-higher'}
-        >>> list(short_names(["kl-cov ratio=0.2", "kl-cov ratio=0.02"]).values())
-        ['kl-cov 0.2', 'kl-cov 0.02']
-    """
-    tries = (
-        [label.partition(" ")[0] for label in labels],
-        [re.sub(r"[\w.-]+=", "", label).replace(",", "") for label in labels],
-        list(labels),
-    )
-    numbered = [f"{i}. {label}" for i, label in enumerate(labels, 1)]
-    cut = ([_cut(name) for name in names] for names in (*tries, numbered))
-    names = next((found for found in cut if len(set(found)) == len(labels)), numbered)
-    return dict(zip(labels, names, strict=True))
-
-
-def over_seeds(arms: Sequence[Arm], name: str) -> Band | None:
-    """Mean and range over seeds of a metric, as running means that a picture can show."""
-    points = mean_curve(arms, name)
+    points = [(step, [scale(v) for v in values]) for step, values in mean_curve(arms, name)]
     if not points:
         return None
     kept = thinned(len(points))
@@ -221,53 +179,8 @@ def written(ends: tuple[float, float]) -> Callable[[float], str]:
 
 def steps_axis(plot: Plot) -> Markup:
     """The axis of training steps."""
-    return x_axis(plot, "step", lambda v: f"{v:,.0f}", 4)
-
-
-def end_labels(plot: Plot, labels: Sequence[Label]) -> Markup:
-    """Names at the right ends of lines, moved apart where they would cover each other."""
-    x = WIDTH - plot.right + 6
-    wanted = [plot.y(label.value) for label in labels]
-    places = apart(wanted, plot.top - 6, plot.height - plot.bottom, LABEL_GAP)
-    parts = []
-    for label, want, place in zip(labels, wanted, places, strict=True):
-        if abs(place - want) > 2:  # a thin line leads from the curve to its name
-            ends = {"x1": x - 6, "y1": want, "x2": x - 1, "y2": place}
-            parts.append(element("line", class_=f"leader {label.kind}", **ends))
-        parts.append(text(label.name, x, place + 3.8, f"note {label.kind}"))
-    return Markup("").join(parts)
-
-
-def apart(wanted: Sequence[float], low: float, high: float, gap: float) -> list[float]:
-    """Places near the wanted ones, in their order, at least a gap apart and inside where they fit.
-
-    Examples:
-        >>> apart([10.0, 11.0, 50.0], 0.0, 100.0, 10.0)
-        [5.5, 15.5, 50.0]
-    """
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    blocks: list[list[int]] = []
-    starts: list[float] = []
-    for i in order:
-        block = [i]
-        start = wanted[i]
-        while starts and start < starts[-1] + gap * len(blocks[-1]):
-            block = blocks.pop() + block
-            starts.pop()
-            centre = sum(wanted[j] - gap * place for place, j in enumerate(block)) / len(block)
-            start = min(max(centre, low), high - gap * (len(block) - 1))
-        blocks.append(block)
-        starts.append(start)
-    places = [0.0] * len(wanted)
-    for block, start in zip(blocks, starts, strict=True):
-        for place, i in enumerate(block):
-            places[i] = start + gap * place
-    return places
-
-
-def margin(names: Iterable[str]) -> float:
-    """Room at the right for names at the ends of lines."""
-    return 12.0 + CHARACTER * max(len(name) for name in names)
+    whole = [v for v in ticks(*plot.x_range, 4) if v == round(v)]  # there is no half step
+    return x_axis(plot, "step", lambda v: f"{v:,.0f}", at=whole)
 
 
 def nice(low: float, high: float) -> tuple[float, float]:
@@ -295,7 +208,3 @@ def key_of(name: str) -> str:
         'eval-pass-1'
     """
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= LABEL_SIZE else f"{name[: LABEL_SIZE - 1].rstrip('-_ ')}…"

@@ -8,13 +8,17 @@ Keys of the JSON are stable within one ``schema`` number; new ones may be added.
     verdict     list of {kind, label, text}
     recipes     list of {label, recipe, objective, knobs, seeds, nature, entropy, entropy_ends,
                 reward, length, truncated, outcomes, support, dead, dead_tokens, n_tokens, seconds,
-                tokens_per_second, stopped, crossing_k, pass_at_k}
+                tokens_per_second, stopped, held, crossing_k, pass_at_k}
+    held        {knob, quantity, slope, n_steps, wanted, kept, by_seed, knob_low, knob_high,
+                at_limit} of a controller over the last steps, or null
     entropy     {start, end, noise, lowest, lowest_step, n_steps}, as reward, length, truncated
     outcomes    {pass_1, reach, distinct, answer_entropy}: {before, after, change, against, by_seed}
     pass_at_k   list of {k, before, after, change}
     covariance  {shares, rows: [[label, cells]]}, cells "first steps to last steps", or null
-    predicted   list of {label, correlation, same_sign, measured, predicted}, changes of entropy
-                over the run in nats
+    predicted   list of {label, correlation, interval, slope, by_token, same_sign, measured,
+                predicted}: the change of entropy in a step, to first order beside measured;
+                by_token is the correlation with the theory of one distribution; the last two are
+                sums over the steps, mean over seeds, in nats
     law         list of {label, seed, a, b, ceiling, r2, line_r2, forecast_rmse, line_rmse,
                 last_value_rmse}
 """
@@ -27,7 +31,8 @@ from typing import Any, Final
 from entropilot.policy.training.results import Comparison
 from entropilot.report.json import finite
 from entropilot.report.markdown import escaped, own_sentence, table
-from entropilot.report.training_entropy import LawRow, law_rows, predicted_changes
+from entropilot.report.training_change import entropy_changes
+from entropilot.report.training_entropy import LawRow, law_rows
 from entropilot.report.training_nature import nature
 from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
 from entropilot.report.training_outcomes import Reach, reaches
@@ -47,7 +52,7 @@ def training_markdown(comparison: Comparison) -> str:
         '# Recipes on addition'
     """
     recipes = recipe_numbers(comparison)
-    said = [own_sentence(finding.text) for finding in findings(recipes)]
+    said = [own_sentence(finding.text) for finding in findings(recipes, comparison.unfinished)]
     parts = [f"# Recipes on {escaped(comparison.task)}", "\n".join(f"- {text}" for text in said)]
     if not recipes:
         return "\n\n".join(parts) + "\n"
@@ -85,7 +90,7 @@ def training_json(comparison: Comparison) -> dict[str, Any]:
         "baseline": recipes[0].label if recipes else None,
         "seeds": sorted({seed for recipe in recipes for seed in recipe.seeds}),
         "settings": comparison.settings,
-        "verdict": [finding._asdict() for finding in findings(recipes)],
+        "verdict": [finding._asdict() for finding in findings(recipes, comparison.unfinished)],
         "recipes": [_recipe(recipe, reach[recipe.label]) for recipe in recipes],
         "covariance": None if tops is None else tops._asdict(),
         "predicted": _predicted(comparison),
@@ -110,16 +115,19 @@ def _recipe(recipe: RecipeNumbers, reach: Reach) -> dict[str, Any]:
 
 
 def _predicted(comparison: Comparison) -> list[dict[str, Any]]:
-    found = [predicted_changes(label, comparison.of(label)) for label in comparison.labels]
+    found = [(entropy_changes(n, comparison.of(n)), comparison.of(n)) for n in comparison.labels]
     return [
         {
             "label": one.label,
-            "correlation": one.correlation,
+            "correlation": one.correlation.value,
+            "interval": asdict(one.correlation),
+            "slope": one.slope,
+            "by_token": None if one.by_token is None else asdict(one.by_token),
             "same_sign": one.same_sign,
-            "measured": float(one.measured[-1]),
-            "predicted": float(one.predicted[-1]),
+            "measured": float(one.measured.sum()) / len(arms),
+            "predicted": float(one.predicted.sum()) / len(arms),
         }
-        for one in found
+        for one, arms in found
         if one is not None
     ]
 
@@ -177,8 +185,16 @@ def _costs(recipes: list[RecipeNumbers]) -> str:
             own_sentence(r.objective),
             count(r.n_tokens),
             f"{r.seconds:.0f}",
+            *(
+                f"{percent(share)} of groups, {count(spent)} tokens"
+                for share, spent in (
+                    (r.all_wrong, r.tokens_all_wrong),
+                    (r.all_right, r.tokens_all_right),
+                )
+            ),
             percent(r.dead_share),
         )
         for r in recipes
     ]
-    return table(("recipe", "objective", "tokens", "seconds", "taught nothing"), "llrrr", rows)
+    head = ("recipe", "objective", "tokens", "seconds", "all wrong", "all right", "taught nothing")
+    return table(head, "llrrrrr", rows)

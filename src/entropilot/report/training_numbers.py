@@ -21,11 +21,13 @@ from entropilot.information import cluster_bootstrap, pass_at_k_curve
 from entropilot.policy.training.evaluation import Evaluation
 from entropilot.policy.training.results import Arm, Comparison
 from entropilot.report.training_courses import NO_COURSE, Course, DeadStretch, course, dead_stretch
+from entropilot.report.training_held import HeldNumbers, held_numbers
 from entropilot.report.training_support import SupportNumbers, support_numbers
 
 Floats = NDArray[np.float64]
 
 N_RESAMPLES: Final = 2000
+UNVERIFIED: Final = ("raised", "timed_out", "died")  # kinds of answers without a verdict
 
 #: Numbers of a problem [Q], by name: what outcomes are stated of.
 QUANTITIES: Final[dict[str, Callable[[Evaluation], Floats]]] = {
@@ -79,9 +81,13 @@ class RecipeNumbers:
         support: kept, lost and found; None where no seed came to its end.
         dead: longest stretch of steps that taught nothing, a seed each that had one.
         all_wrong, all_right: share of such groups, mean over steps; nan where not logged.
+        tokens_all_wrong, tokens_all_right: answer tokens spent on them; 0 where not logged.
+        n_answers: of all steps; 0 where not logged.
+        unverified: answers on which the verifier raised, took too long or died.
         dead_tokens: spent on groups that teach nothing.
         n_tokens, seconds, rollout_seconds: of all steps.
         stopped: (seed, last step, why) of arms that ended early.
+        held: what a controller did; None where no knob was turned.
     """
 
     label: str
@@ -100,11 +106,16 @@ class RecipeNumbers:
     dead: tuple[DeadStretch, ...]
     all_wrong: float
     all_right: float
+    tokens_all_wrong: int
+    tokens_all_right: int
+    n_answers: int
+    unverified: int
     dead_tokens: float
     n_tokens: int
     seconds: float
     rollout_seconds: float
     stopped: tuple[tuple[int, int, str], ...]
+    held: HeldNumbers | None = None
 
     @property
     def n_seeds(self) -> int:
@@ -204,6 +215,10 @@ def _numbers(arms: Sequence[Arm], baseline: Sequence[Arm]) -> RecipeNumbers:
         dead=tuple(stretch for stretch in stretches if stretch is not None),
         all_wrong=_mean(arms, "frac_all_wrong_groups"),
         all_right=_mean(arms, "frac_all_right_groups"),
+        tokens_all_wrong=round(_total(arms, "tokens_all_wrong")),
+        tokens_all_right=round(_total(arms, "tokens_all_right")),
+        n_answers=round(_total(arms, "n_answers")),
+        unverified=round(sum(_total(arms, f"verifier/{kind}") for kind in UNVERIFIED)),
         dead_tokens=float(
             sum(r.get("n_tokens", 0) * (r.get("dead_tokens") or 0) for a in arms for r in a.rows)
         ),
@@ -215,6 +230,7 @@ def _numbers(arms: Sequence[Arm], baseline: Sequence[Arm]) -> RecipeNumbers:
             for arm in arms
             if arm.stopped
         ),
+        held=held_numbers(arms),
         **courses,
     )
 

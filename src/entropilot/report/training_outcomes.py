@@ -12,16 +12,9 @@ from markupsafe import Markup
 from entropilot.diagnosis.assessment import Interval
 from entropilot.information import PassCurve, crossing_k
 from entropilot.policy.training.results import Arm, Comparison
+from entropilot.report.line_labels import Label, colour, end_labels, margin, short_names
 from entropilot.report.svg import WIDTH, Plot, element, picture, text, x_axis, y_axis
-from entropilot.report.training_figures import (
-    Label,
-    colour,
-    end_labels,
-    key_of,
-    margin,
-    nice,
-    short_names,
-)
+from entropilot.report.training_figures import key_of, nice
 from entropilot.report.training_numbers import (
     Outcome,
     RecipeNumbers,
@@ -113,7 +106,13 @@ def recipe_reach_picture(reach: Reach, beside: Sequence[Reach]) -> Markup:
         late = x > WIDTH / 2
         note = f"k = {reach.crossing:.1f}"
         parts.append(
-            text(note, x - 5 if late else x + 5, plot.top + 9, "note halo", "end" if late else None)
+            text(
+                note,
+                x - 5 if late else x + 5,
+                plot.height - plot.bottom - 7,  # curves are high up where they cross
+                "note halo",
+                "end" if late else None,
+            )
         )
     names = [
         Label("before", reach.before[-1].value, "before"),

@@ -7,18 +7,20 @@ the length limit is no exploration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, NamedTuple
 
 from entropilot.policy.training.results import Comparison
 from entropilot.report.training_controls import controls
 from entropilot.report.training_courses import DeadStretch
+from entropilot.report.training_held import held_sentences
 from entropilot.report.training_nature import nature
 from entropilot.report.training_numbers import RecipeNumbers, recipe_numbers
 from entropilot.report.training_words import difference, is_apart, joined, times
 from entropilot.report.wording import count, percent, plural
 
-Kind = Literal["baseline", "trouble", "control", "support", "caveat"]
+MOSTLY_CUT: Final = 0.5  # share of answers stopped by the length limit that is said
+Kind = Literal["baseline", "trouble", "control", "held", "support", "caveat"]
 
 
 class Finding(NamedTuple):
@@ -44,24 +46,34 @@ def verdict_sentences(comparison: Comparison) -> list[str]:
         >>> verdict_sentences(Comparison("addition", "reasoner", ()))
         ['No arm came to its end, so there is nothing to compare.']
     """
-    return [finding.text for finding in findings(recipe_numbers(comparison))]
+    return [f.text for f in findings(recipe_numbers(comparison), comparison.unfinished)]
 
 
-def findings(recipes: Sequence[RecipeNumbers]) -> list[Finding]:
+def findings(
+    recipes: Sequence[RecipeNumbers], unfinished: Mapping[str, str] | None = None
+) -> list[Finding]:
     """The verdict, sentence by sentence, with what each speaks of.
 
     Args:
         recipes: of ``recipe_numbers``, the baseline first.
+        unfinished: arms that are missing from them, with why.
     """
+    missing = [
+        Finding("trouble", "", f"{arm} did not come to its end: {why.rstrip('.')}.")
+        for arm, why in (unfinished or {}).items()
+    ]
     if not recipes:
-        return [Finding("caveat", "", "No arm came to its end, so there is nothing to compare.")]
+        nothing = "No arm came to its end, so there is nothing to compare."
+        return [Finding("caveat", "", nothing), *missing]
     plain, others = recipes[0], recipes[1:]
     said = [Finding("baseline", plain.label, _baseline(plain))]
     if bought := _bought(plain):
         said.append(Finding("baseline", plain.label, bought))
+    said += missing
     said += [Finding("trouble", r.label, text) for r in recipes for text in troubles(r)]
     said += _worse(recipes)
     said += [Finding("control", label, text) for label, text in controls(plain, others)]
+    said += [Finding("held", "", text) for text in held_sentences(recipes)]
     said += _support(recipes)
     return said + _caveats(recipes)
 
@@ -69,6 +81,14 @@ def findings(recipes: Sequence[RecipeNumbers]) -> list[Finding]:
 def troubles(recipe: RecipeNumbers) -> list[str]:
     """What went wrong with a recipe, each with its evidence and what to do."""
     said = []
+    if recipe.unverified:
+        share = percent(recipe.unverified / recipe.n_answers) if recipe.n_answers else "some"
+        said.append(
+            f"The verifier gave no verdict on {count(recipe.unverified)} answers of "
+            f"{recipe.label}, {share} of them: it raised, took too long or died, and each counted "
+            "as wrong. What it taught is in part the verifier's doing; mend it, or raise "
+            "task.time_limit."
+        )
     for seed, step, why in recipe.stopped:
         reason = why.rstrip(".")
         said.append(f"{recipe.label}, seed {seed}, stopped after step {step}: {reason}.")
@@ -84,6 +104,12 @@ def troubles(recipe: RecipeNumbers) -> list[str]:
         said.append(
             f"{recipe.label} exploded: its entropy rose to {entropy.ratio:.1f} x its start while "
             f"{_fallen(recipe)}. Weaken what raises its entropy."
+        )
+    elif cut.end >= MOSTLY_CUT:
+        said.append(
+            f"{percent(cut.end)} of {recipe.label}'s answers were cut off by the length limit, at "
+            f"{recipe.length.end:.0f} tokens, before they had an end to be judged by: raise "
+            "train.max_tokens, or ask for shorter answers."
         )
     if recipe.reward.rose and (pass_1 := recipe.outcomes.get("pass_1")) and pass_1.change.high < 0:
         said.append(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,14 +25,17 @@ SERIES = {
 }
 
 
+LEAST_UNSOLVED = 1e-4  # a tenth of a problem of 1000; less is not drawn
+
+
 def draw(measurements: Sequence[Measurement]) -> Figure:
-    """pass@k of all policies, expected support changes at k = 16, and entropy along the tilt.
+    """pass@k of simulated policies and of the transformer, support, and entropy along the tilt.
 
     Args:
         measurements: of all seeds.
 
     Returns:
-        A figure with three panels.
+        A figure with four panels; three where no seed has trained the transformer.
 
     Examples:
         >>> callable(draw)
@@ -40,8 +43,14 @@ def draw(measurements: Sequence[Measurement]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.5, 4.3), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    trained = [m["transformer"] for m in measurements if "transformer" in m]
+    if not trained:
+        figure = Figure(figsize=(12.5, 4.3), layout="constrained")
+        left, middle, right = figure.subplots(1, 3)
+    else:
+        figure = Figure(figsize=(10.5, 8.4), layout="constrained")
+        ((left, middle), (below, right)) = figure.subplots(2, 2)
+        _draw_transformer(below, trained)
     _draw_curves(left, measurements)
     _draw_support(middle, measurements)
     _draw_entropy(right, measurements)
@@ -58,7 +67,7 @@ def _draw_curves(axes: Axes, measurements: Sequence[Measurement]) -> None:
     axes.set_xticks(KS, [str(k) for k in KS])
     axes.set_xlabel("answers k")
     axes.set_ylabel("pass@k")
-    axes.set_title("Sharing makes the base overtake", fontsize=11)
+    axes.set_title("Simulated: sharing makes the base overtake", fontsize=11)
     axes.legend(frameon=False, fontsize=8.5, loc="lower right")
     _tidy(axes)
 
@@ -81,8 +90,34 @@ def _draw_support(axes: Axes, measurements: Sequence[Measurement]) -> None:
     axes.set_yticks(place, labels)
     axes.invert_yaxis()
     axes.set_xlabel(f"expected problems of {measurements[0]['n_problems']} at k = 16")
-    axes.set_title("Support against the base", fontsize=11)
+    axes.set_title("Simulated: support against the base", fontsize=11)
     axes.legend(frameon=False, fontsize=8.5, loc="upper right")
+    _tidy(axes)
+
+
+def _draw_transformer(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What is left unsolved, on a logarithmic axis: both policies solve nearly everything."""
+    for i, row in enumerate(rows):
+        for name, colour, style, marker, label in (
+            ("pass_base", "#000000", "-", "o", "base"),
+            ("pass_rl", "#D55E00", "--", "D", "after RL"),
+        ):
+            left = 1 - np.array(row[name])
+            axes.plot(
+                KS, np.maximum(left, LEAST_UNSOLVED / 10), style, marker=marker, ms=4.5,
+                color=colour, alpha=0.8, label=label if i == 0 else None,
+            )  # fmt: skip
+    crossed = sum(row["crossing_k"] is not None for row in rows)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(KS, [str(k) for k in KS])
+    axes.set_yscale("log")
+    axes.set_ylim(LEAST_UNSOLVED, 1)
+    axes.set_xlabel("answers k")
+    axes.set_ylabel("share of problems unsolved, 1 - pass@k")
+    axes.set_title(
+        f"Transformer: the base overtakes in {crossed} of {len(rows)} seeds", fontsize=11
+    )
+    axes.legend(frameon=False, fontsize=8.5, loc="upper right", title="a line a seed")
     _tidy(axes)
 
 
@@ -103,7 +138,7 @@ def _draw_entropy(axes: Axes, measurements: Sequence[Measurement]) -> None:
     axes.plot(*zip(*shown, strict=True), "o", color="#D55E00", mfc="white")
     axes.set_xlabel("tilt beta")
     axes.set_ylabel("entropy of the answers, nats")
-    axes.set_title("More reward can mean more entropy", fontsize=11)
+    axes.set_title("In theory: more reward can mean more entropy", fontsize=11)
     axes.set_ylim(0, 1.4)
     axes.legend(frameon=False, fontsize=8.5, loc="upper right")
     _tidy(axes)

@@ -1,7 +1,6 @@
-"""The transformer half of the invisible-leash study: base, RL, imitation, and the exact tilt.
+"""The transformer half of the invisible-leash study: the base, and RL from it.
 
-Sums of five digits. The base is the start policy; RL is group training without a reference;
-imitation is supervised learning on the base's right answers.
+Sums of five digits. The base is the start policy; RL is group training without a reference.
 """
 
 from __future__ import annotations

@@ -19,10 +19,12 @@ from torch.nn import functional
 from entropilot.information import auc
 from entropilot.policy.models import SmallPolicy
 from entropilot.policy.offline_data import OfflineAnswers, offline_answers
-from entropilot.policy.offline_training import OfflineSettings, ValueNetwork, fit_offline
+from entropilot.policy.offline_settings import OfflineSettings
+from entropilot.policy.offline_training import fit_offline
 from entropilot.policy.rollout.sampling import sample_rollouts
 from entropilot.policy.search_steps import network_value, step_sampler
 from entropilot.policy.training.threads import one_thread
+from entropilot.policy.value_network import ValueNetwork
 from entropilot.policy.value_search import Value, value_beam_search
 from entropilot.studies.digit_arms import TASK, fresh_batch
 from entropilot.studies.offline_reasoning_figure import draw

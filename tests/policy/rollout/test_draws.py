@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from entropilot.errors import InputError
@@ -96,9 +98,34 @@ def test_rows_do_not_see_each_other() -> None:
                 assert torch.equal(x[0], y[b])
 
 
-def test_a_flat_row_needs_more_than_the_first_candidates() -> None:
+def test_a_flat_row_is_cut_at_the_right_size() -> None:
     z = torch.zeros(1, 1000)
-    assert int(cut_to_nucleus(z, 0.5).isfinite().sum()) == 500
+    assert cut_to_nucleus(z, 0.5).isfinite().nonzero()[:, 1].tolist() == list(range(500))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 3000),
+    st.sampled_from([0.0, 0.02, 0.5, 3.0, 12.0]),
+    st.floats(0.01, 0.999),
+    st.integers(0, 99),
+    st.booleans(),
+)
+def test_the_nucleus_is_that_of_a_sort(
+    n: int, spread: float, top_p: float, seed: int, ties: bool
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    z = spread * torch.randn(2, n, generator=draw, dtype=torch.float64)
+    z = z.round() if ties else z
+    found = cut_to_nucleus(z, top_p)
+    order = z.sort(
+        dim=-1, descending=True, stable=True
+    ).indices  # of equal ones the first come first
+    p = z.softmax(-1).gather(-1, order)
+    before = p.cumsum(-1) - p
+    inside = torch.zeros_like(z, dtype=torch.bool).scatter(-1, order, before < top_p * (1 - 1e-12))
+    assert torch.equal(found.isfinite(), inside)
+    assert torch.equal(found[inside], z[inside])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

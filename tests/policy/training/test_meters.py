@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
+from entropilot.models.transformer import SmallTransformer, TransformerConfig
 from entropilot.policy.discriminator import predict_entropy_step
+from entropilot.policy.models import SmallPolicy
 from entropilot.policy.objective import Objective
+from entropilot.policy.rollout.sampling import sample_rollouts
 from entropilot.policy.rollouts import Rollouts
 from entropilot.policy.statistics import statistics_from_logits
-from entropilot.policy.training.meters import entropy_change_meter
+from entropilot.policy.training.measuring import measure
+from entropilot.policy.training.meters import (
+    SamplerMismatchWarning,
+    entropy_change_meter,
+    sampler_gap_meter,
+)
 
 
 def test_predicted_entropy_change_is_that_of_the_tokens_of_the_update() -> None:
@@ -43,3 +53,29 @@ def test_predicted_entropy_change_is_that_of_the_tokens_of_the_update() -> None:
     assert meter.measure(prepared, now, 2e-3)[name] == pytest.approx(2 * value)
     equal = Objective().prepare(rollouts.replace(reward=torch.ones(4)))
     assert meter.measure(equal, now, 1e-3)[name] == 0.0
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.6])
+def test_sampler_that_cuts_its_distribution_is_recognised(top_p: float) -> None:
+    network = SmallPolicy(SmallTransformer.seeded(TransformerConfig(30, width=16, heads=2), 0))
+    prompts = [[1, 2], [3]]
+    samples = sample_rollouts(network, prompts, 16, max_tokens=6, eos=None, seed=0, top_p=top_p)
+    index = samples.prompt_index
+    rollouts = Rollouts(
+        samples.tokens, samples.mask, samples.logprob, (index * 0 + 1).float(), index
+    )
+    asked = [prompts[i] for i in index.tolist()]
+    now = measure(network, asked, samples.tokens, samples.mask, wants=("logprob",))
+    prepared = Objective().prepare(rollouts)
+    if top_p == 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = sampler_gap_meter().measure(prepared, now, 0.1)
+        assert found["logprob_gap"] < 1e-4
+        assert found["logprob_gap/missing_mass"] < 1e-4
+        return
+    with pytest.warns(SamplerMismatchWarning, match="truncated distribution"):
+        found = sampler_gap_meter().measure(prepared, now, 0.1)
+    assert found["logprob_gap/missing_mass"] == pytest.approx(1 - top_p, abs=0.05)
+    assert found["logprob_gap"] > 0.3
+    assert found["logprob_gap/largest"] >= found["logprob_gap"]

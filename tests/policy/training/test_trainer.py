@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from entropilot.policy.training.checkpoints import checkpoints
 from entropilot.policy.training.metrics_log import MEANINGS, METRICS_NAME, read_metrics
 from entropilot.policy.training.settings import TrainSettings
 from entropilot.policy.training.trainer import Trainee, draw_batch, train
-from entropilot.policy.training.updating import micro_batches, update
+from entropilot.policy.training.updating import NonFiniteLossError, micro_batches, update
 
 SMALL = TrainSettings(
     steps=7,
@@ -46,7 +47,6 @@ def policy(seed: int = 0) -> SmallPolicy:
 
 def graded_by_first_token(bound: BoundTask) -> BoundTask:
     """A task that an untrained policy can learn something from."""
-    import dataclasses
 
     def grade(problems: Any, tokens: torch.Tensor, mask: torch.Tensor) -> Any:
         found = bound.grade(problems, tokens, mask)
@@ -103,6 +103,7 @@ def test_rows_hold_what_they_promise(tmp_path: Path) -> None:
     rows = train(trainee(), tmp_path).rows
     assert [row["step"] for row in rows] == list(range(SMALL.steps + 1))
     wanted = {"reward", "entropy", "length", "covariance", "logprob_gap", "dead_tokens", "loss"}
+    wanted |= {"temperature", "logprob_gap/missing_mass", "tokens_all_wrong", "tokens_all_right"}
     assert all(wanted <= set(row) for row in rows[1:])
     evaluated = [row["step"] for row in rows if "eval/pass@1" in row]
     assert evaluated == [0, 3, 6, 7]
@@ -183,26 +184,45 @@ def test_nan_stops_the_run_names_the_term_and_keeps_the_last_checkpoint(tmp_path
     assert [row["step"] for row in read_metrics(tmp_path / METRICS_NAME)] == [0, 1, 2, 3]
 
 
+def test_network_that_broke_is_said_and_its_checkpoint_taken_away(tmp_path: Path) -> None:
+    chosen = trainee(settings=dataclasses.replace(SMALL, checkpoint_every=1))
+
+    @torch.no_grad()
+    def breaks(row: dict[str, Any]) -> None:
+        if row["step"] == 3:  # finite weights whose products are not
+            for parameter in chosen.policy.parameters():
+                parameter.fill_(3e38)
+
+    chosen = dataclasses.replace(chosen, listeners=(breaks,))
+    with pytest.raises(
+        NonFiniteLossError, match=r"in step 4 .* Lower train\.learning_rate.*step 2\."
+    ):
+        train(chosen, tmp_path)
+    assert [c.step for c in checkpoints(tmp_path / "checkpoints")] == [2]
+
+
 def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     train(trainee(), tmp_path, identity={"recipe": "grpo", "seed": 0})
     with pytest.raises(ConfigurationError, match=r"differs in recipe\)"):
         train(trainee(), tmp_path, identity={"recipe": "siren", "seed": 0})
 
 
-def test_groups_that_teach_nothing_are_counted() -> None:
-    bound = task()  # an untrained policy gets everything wrong
+@pytest.mark.parametrize("right", [False, True])
+def test_groups_that_teach_nothing_are_counted_with_the_tokens_they_cost(right: bool) -> None:
+    bound = task()
 
     def grade(problems: Any, tokens: torch.Tensor, mask: torch.Tensor) -> Any:
         found = bound.grade(problems, tokens, mask)
-        return found._replace(reward=found.reward * 0, correct=found.correct & False)
-
-    import dataclasses
+        return found._replace(reward=found.reward * 0 + right, correct=found.correct.fill_(right))
 
     hopeless = dataclasses.replace(bound, grade=grade)
     rows = train(
         Trainee(policy(), hopeless, lambda _step: Objective(), TrainSettings(steps=1, n_prompts=2))
     ).rows
-    assert rows[1]["frac_all_wrong_groups"] == 1.0
+    assert rows[1]["frac_all_wrong_groups"] == float(not right)
+    assert rows[1]["frac_all_right_groups"] == float(right)
+    assert rows[1]["tokens_all_wrong"] == (0 if right else rows[1]["n_tokens"])
+    assert rows[1]["tokens_all_right"] == (rows[1]["n_tokens"] if right else 0)
     assert rows[1]["dead_tokens"] == 1.0
     assert rows[1]["grad_norm"] == 0.0
 

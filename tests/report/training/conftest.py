@@ -59,6 +59,8 @@ def arm(
     objective: str = "group-advantage; clipped-ratio(eps_low=0.2, eps_high=0.2); token-mean",
     knobs: dict[str, Any] | None = None,
     stopped: str = "",
+    control: dict[str, Any] | None = None,
+    at_limit: float = 0.0,
 ) -> Arm:
     """One arm whose curves go from one value to another, with noise."""
     noise = np.random.default_rng([seed, len(label)])
@@ -91,13 +93,24 @@ def arm(
             "frac_all_right_groups": dead[1],
             "frac_zero_std_groups": min(1.0, sum(dead)),
             "dead_tokens": min(1.0, sum(dead)),
+            "tokens_all_wrong": round(4600 * dead[0]),
+            "tokens_all_right": round(4600 * dead[1]),
             "surrogate/clip_fraction": abs(noise.normal(0.01, 0.004)),
             "covariance": 0.02 * (1 - 0.8 * share) + noise.normal(0, 0.001),
             "predicted_entropy_change": 12 * slope + noise.normal(0, 0.02),
+            "entropy_change": slope + noise.normal(0, 0.004),
             "seconds": 0.9,
             "seconds_rollout": 0.4,
             "tokens_per_second": 5100.0,
         }
+        row["entropy_change/first_order"] = row["entropy_change"] + noise.normal(0, 0.002)
+        if control is not None:
+            row |= {
+                "control/value": 0.01 * (1 + share) * float(np.exp(noise.normal(0, 0.1))),
+                "control/set_point": control["set_point"] * entropy[0],
+                "control/error": 1 - h / (control["set_point"] * entropy[0]),
+                "control/at_limit": at_limit,
+            }
         for top, size in ((0.002, 6.0), (0.02, 2.5), (0.2, 0.5), (0.5, 0.2), (1.0, 0.02)):
             row[f"covariance/top_{top:g}"] = size * (1 - 0.8 * share)
         if step % 20 == 0:
@@ -106,9 +119,16 @@ def arm(
             )
             row |= now.metrics()
         rows.append(row)
+    recipe = label.partition(" ")[0]
     return Arm(
-        label, label.partition(" ")[0], objective, seed, rows, start, end, stopped, knobs or {}
+        label, recipe, objective, seed, rows, start, end, stopped, knobs or {}, control or {}
     )
+
+
+CONTROL: dict[str, Any] = {
+    "knob": "coef", "quantity": "entropy", "set_point": 0.5, "low": 0.001, "high": 0.1,
+    "scale": "log", "relative": True, "slope": False,
+}  # fmt: skip
 
 
 def answer(rng: np.random.Generator, scale: float, correct: bool) -> dict[str, Any]:
@@ -119,7 +139,7 @@ def answer(rng: np.random.Generator, scale: float, correct: bool) -> dict[str, A
 
 
 def realistic(n_seeds: int = 2) -> Comparison:
-    """Four recipes by some seeds by 60 steps, as a run on the tiny reasoner looks."""
+    """Five recipes by some seeds by 60 steps, as a run on the tiny reasoner looks."""
     plans: list[tuple[str, dict[str, Any]]] = [
         ("grpo", {"entropy": (0.61, 0.02), "accuracy": (0.4, 0.75), "distinct": (3.4, 1.0),
                   "spread": 0.25, "right": (0.1, 0.7)}),
@@ -129,6 +149,8 @@ def realistic(n_seeds: int = 2) -> Comparison:
                               "distinct": (3.4, 3.6), "knobs": {"ratio": 0.2}}),
         ("siren coef=1.0", {"entropy": (0.61, 0.55), "accuracy": (0.4, 0.72),
                             "distinct": (3.4, 3.5), "knobs": {"coef": 1.0}}),
+        ("entropy-bonus held", {"entropy": (0.61, 0.3), "accuracy": (0.4, 0.7),
+                                "distinct": (3.4, 3.0), "control": CONTROL}),
     ]  # fmt: skip
     arms = [
         arm(label, seed, reward=settings["accuracy"], **settings)

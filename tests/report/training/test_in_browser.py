@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 def test_nothing_overflows_and_nothing_complains(
     browser: Any, comparison: Comparison, tmp_path: Path, width: int
 ) -> None:
-    path = write_training_report(tmp_path / "report.html", comparison)
+    path, *_ = write_training_report(tmp_path / "report.html", comparison)
     page = browser.new_page(viewport={"width": width, "height": 900})
     trouble: list[str] = []
     page.on("console", lambda message: trouble.append(message.text))

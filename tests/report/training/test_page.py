@@ -22,16 +22,12 @@ from hypothesis import strategies as st
 from entropilot.information import expected_support, support_category, support_dynamics
 from entropilot.policy.training.results import Arm, Comparison
 from entropilot.report.html import Meta
+from entropilot.report.line_labels import apart, short_names
+from entropilot.report.svg import Plot
 from entropilot.report.training import render_training, write_training_report
-from entropilot.report.training_entropy import law_points, predicted_changes
-from entropilot.report.training_figures import (
-    apart,
-    curve_picture,
-    nice,
-    over_seeds,
-    short_names,
-    smoothed,
-)
+from entropilot.report.training_change import change_sentence, correlation, entropy_changes
+from entropilot.report.training_entropy import law_points
+from entropilot.report.training_figures import curve_picture, nice, over_seeds, smoothed, steps_axis
 from entropilot.report.training_forms import SCHEMA, training_json, training_markdown
 from entropilot.report.training_outcomes import reaches
 from entropilot.report.training_support import support_numbers
@@ -100,7 +96,7 @@ def test_labels_at_the_ends_of_lines_do_not_cover_each_other(page: str) -> None:
 
 def test_every_section_is_there(page: str) -> None:
     ids = set(Tags(page).ids)
-    wanted = "outcome curves reach diversity support entropy answers objectives cost reading"
+    wanted = "outcome curves held reach diversity support entropy answers objectives cost reading"
     assert set(wanted.split()) <= ids
     assert "What is not shown" not in page
     assert "hold the tokens that spend the most entropy" in page
@@ -188,10 +184,11 @@ def test_json_says_what_the_page_says(comparison: Comparison) -> None:
     found: dict[str, Any] = json.loads(json.dumps(training_json(comparison), allow_nan=False))
     assert found["schema"] == SCHEMA
     natures = [recipe["nature"] for recipe in found["recipes"]]
-    assert natures == ["collapsed", "healthy", "healthy", "healthy"]
+    assert natures == ["collapsed", "healthy", "healthy", "healthy", "healthy"]
     assert found["recipes"][0]["outcomes"]["pass_1"]["against"] is None
     assert found["verdict"][0]["text"].startswith("Entropy collapsed under grpo")
-    assert len(found["law"]) == 8
+    assert len(found["law"]) == 10
+    assert [recipe["held"] is None for recipe in found["recipes"]] == [True] * 4 + [False]
     assert [one["label"] for one in found["predicted"]] == [r["label"] for r in found["recipes"]]
     assert found["covariance"]["shares"][0] == "0.2%"
 
@@ -203,9 +200,12 @@ def test_markdown_has_a_row_for_every_recipe(comparison: Comparison) -> None:
 
 
 def test_the_file_appears_whole(comparison: Comparison, tmp_path: Path) -> None:
-    path = write_training_report(tmp_path / "report.html", comparison)
-    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
-    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    page, text, plain = write_training_report(tmp_path / "report.html", comparison)
+    assert page.read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert text.read_text(encoding="utf-8") == training_markdown(comparison)
+    assert json.loads(plain.read_text(encoding="utf-8")) == training_json(comparison)
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"report.html", "report.md", "report.json"}
 
 
 def test_support_agrees_with_the_expected_counts(make_arm: Callable[..., Arm]) -> None:
@@ -239,20 +239,45 @@ def test_the_crossing_is_where_the_start_overtakes(comparison: Comparison) -> No
     assert grpo.change[0].value > 0 > grpo.change[-1].value
 
 
-def test_a_true_prediction_correlates_and_is_scaled(make_arm: Callable[..., Arm]) -> None:
+def test_a_true_prediction_correlates(make_arm: Callable[..., Arm]) -> None:
     base = make_arm()
-    entropy = np.linspace(0.6, 0.2, 60) ** 1.5
-    change = 50 * np.diff(entropy, append=entropy[-1])
+    change = 0.01 * np.sin(np.arange(60.0))
     rows = [
-        {"step": i + 1, "entropy": float(h), "predicted_entropy_change": float(c)}
-        for i, (h, c) in enumerate(zip(entropy, change, strict=True))
+        {"step": i + 1, "entropy_change": 0.5 * c, "entropy_change/first_order": c}
+        for i, c in enumerate(change.tolist())
     ]
-    found = predicted_changes("grpo", [replace(base, rows=rows)])
+    found = entropy_changes("grpo", [replace(base, rows=rows)])
     assert found is not None
-    assert found.correlation > 0.999
+    assert found.correlation.low > 0.999
+    assert found.slope == pytest.approx(0.5)
     assert found.same_sign == 1.0
-    assert found.scale == 100.0
-    assert found.predicted[-1] == pytest.approx(50 * found.measured[-1])
+    assert found.by_token is None
+    assert entropy_changes("grpo", [replace(base, rows=rows[:5])]) is None
+    still = [row | {"entropy_change": 0.0} for row in rows]
+    quiet = entropy_changes("grpo", [replace(base, rows=still)])
+    assert quiet is not None
+    assert change_sentence(quiet) == "One of the two never changed."
+
+
+def test_interval_of_a_correlation_holds_it_and_covers_nothing_where_there_is_none() -> None:
+    covered = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        x, y = rng.normal(size=(2, 60))
+        found = correlation(x, y, np.arange(60) // 5)
+        assert found.low <= found.value <= found.high
+        assert found.value == pytest.approx(np.corrcoef(x, y)[0, 1])
+        covered += found.low <= 0 <= found.high
+    assert covered >= 0.8 * 200  # 12 blocks are few, so a nominal 95 % is less
+
+
+def test_pictures_of_a_control_come_only_with_one(
+    page: str, make_arm: Callable[..., Arm], compare: Callable[..., Comparison]
+) -> None:
+    assert page.count('id="held-entropy-bonus-held-title"') == 1
+    assert page.count('id="knob-entropy-bonus-held-title"') == 1
+    plain = render_training(compare(make_arm()))
+    assert 'id="held"' not in plain
 
 
 def test_tiny_values_are_drawn_in_a_unit_that_shows_them(make_arm: Callable[..., Arm]) -> None:
@@ -305,3 +330,22 @@ def test_nice_ends_hold_the_values(low: float, span: float) -> None:
     assert a <= low + slack
     assert b >= low + span - slack
     assert b > a
+
+
+def test_groups_all_wrong_and_all_right_stand_with_the_tokens_they_cost(
+    comparison: Comparison, page: str
+) -> None:
+    arms = comparison.of(comparison.labels[0])
+    for name in ("tokens_all_wrong", "tokens_all_right"):
+        spent = sum(row.get(name, 0) for arm in arms for row in arm.rows)
+        assert f"{spent:,} tokens" in page
+        assert f"{spent:,} tokens" in training_markdown(comparison)
+    assert "groups all wrong" in page
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 7])
+def test_steps_of_a_short_run_are_whole_numbers(n_steps: int) -> None:
+    drawn = str(steps_axis(Plot((0.0, float(n_steps)), (0.0, 1.0))))
+    shown = re.findall(r">(\d+)</text>", drawn)
+    assert shown == sorted(set(shown), key=int)
+    assert shown[0] == "0"

@@ -1,6 +1,6 @@
 """Drawing tokens by inversion, with log-prob and entropy from the same pass over the logits.
 
-Legend: B rows, V vocabulary, K the most likely tokens looked at first.
+Legend: B rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from entropilot.information import nucleus_mask
 from entropilot.information._numeric import exp32
+from entropilot.information.nucleus import find_nucleus
 from entropilot.information.statistics import reject_row
 
 _FLOOR: Final = np.float32(-87.0)  # probabilities below exp(-87) = 1.6e-38 count as 0
 _TILE: Final = 1024  # sums of a tile are in float32, sums of tiles in float64
-_NUCLEUS_CANDIDATES: Final = 256
 
 
 class Drawn(NamedTuple):
@@ -65,33 +66,32 @@ def draw_tokens(
     z = logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
     if temperature not in (0.0, 1.0):
         z = z / temperature
-    if top_p < 1 and temperature > 0:
-        z = cut_to_nucleus(z, top_p)
+    is_cut = top_p < 1 and temperature > 0
     if z.device.type == "cpu" and z.dtype == torch.float32:
-        return _drawn_compiled(z, uniform, greedy=temperature == 0)
+        return _drawn_compiled(z, uniform, top_p if is_cut else None, greedy=temperature == 0)
+    if is_cut:
+        z = cut_to_nucleus(z, top_p)
     return _drawn(z, torch.from_numpy(uniform).to(z.device), greedy=temperature == 0)
 
 
 def cut_to_nucleus(z: Tensor, top_p: float) -> Tensor:
     """Logits [B, V] with -inf outside the smallest set of tokens with probability >= top_p.
 
-    Of equally likely tokens at the edge the first ones are in.
+    Of equally likely tokens at the edge the first ones are in. No row is sorted: the edge is found
+    by selection, so a flat row of a large vocabulary costs a few passes.
+
+    Args:
+        z: [B, V] float, divided by the temperature already.
+        top_p: in (0, 1].
+
+    Raises:
+        InputError: a row has nan or +inf, or is -inf everywhere.
 
     Examples:
         >>> cut_to_nucleus(torch.tensor([[0.5, 0.25, 0.25]]).log(), 0.75).isinf().sum().item()
         1
     """
-    p = z.softmax(-1)
-    k = min(_NUCLEUS_CANDIDATES, z.shape[-1])
-    likely = p.topk(k, -1).values
-    if k < z.shape[-1] and bool((likely.sum(-1, dtype=torch.float64) < top_p).any()):
-        likely = p.sort(-1, descending=True).values  # a flat row: look at all tokens
-    inside = likely.cumsum(-1, dtype=torch.float64) - likely < top_p  # the crossing token is in
-    size = inside.sum(-1, keepdim=True)
-    least = likely.gather(-1, size - 1)
-    above, level = p > least, p == least
-    room = size - above.sum(-1, keepdim=True)
-    return z.masked_fill(~(above | (level & (level.cumsum(-1) <= room))), -torch.inf)
+    return z.masked_fill(~nucleus_mask(z, top_p), -torch.inf)
 
 
 def _drawn(z: Tensor, uniform: Tensor, *, greedy: bool) -> Drawn:
@@ -112,13 +112,21 @@ def _drawn(z: Tensor, uniform: Tensor, *, greedy: bool) -> Drawn:
     return Drawn(token, logp.gather(-1, token[:, None])[:, 0], entropy.clamp(min=0))
 
 
-def _drawn_compiled(z: Tensor, uniform: NDArray[np.float64], *, greedy: bool) -> Drawn:
+def _drawn_compiled(
+    z: Tensor, uniform: NDArray[np.float64], top_p: float | None, *, greedy: bool
+) -> Drawn:
+    """The same in one loop over the rows, without a copy of the logits."""
     rows = z.contiguous().numpy()
     batch, n = rows.shape
     token = np.empty(batch, np.int64)
     found = np.empty((2, batch), np.float32)
     sums = np.empty(-(-n // _TILE), np.float64)
-    bad = _kernel(rows, uniform, greedy, token, found, np.empty(n, np.float32), sums)
+    edge, last = np.empty(0, np.float32), np.empty(0, np.int64)
+    if top_p is not None:
+        nucleus = find_nucleus(rows, top_p, "inclusive", None, 1.0, None)
+        edge, last = nucleus.threshold.astype(np.float32), nucleus.last
+    scratch = np.empty((2, n), np.float32)
+    bad = _kernel(rows, uniform, greedy, edge, last, token, found, scratch, sums)
     if bad >= 0:
         reject_row(z, bad, n)
     logprob, entropy = torch.from_numpy(found)
@@ -151,15 +159,31 @@ def _largest(row: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _cut(row: Any, edge: Any, last: int, out: Any) -> None:
+    """The row with -inf outside its nucleus (``Nucleus`` says what belongs)."""
+    outside = np.float32(-np.inf)
+    for j in range(row.size):
+        x = row[j]
+        out[j] = x if (x > edge) | ((x == edge) & (j <= last)) else outside
+
+
+@njit(cache=True, nogil=True)
 def _kernel(
     rows: NDArray[np.float32], uniform: NDArray[np.float64], greedy: bool,
-    token: NDArray[np.int64], found: NDArray[np.float32], e: NDArray[np.float32],
-    sums: NDArray[np.float64],
+    edge: NDArray[np.float32], last: NDArray[np.int64], token: NDArray[np.int64],
+    found: NDArray[np.float32], scratch: NDArray[np.float32], sums: NDArray[np.float64],
 ) -> int:  # fmt: skip
-    """Fill token [B] and found [2, B]; the first row that is no distribution, or -1."""
+    """Fill token [B] and found [2, B]; the first row that is no distribution, or -1.
+
+    Rows are cut where ``edge`` and ``last`` have one entry a row; empty ones cut nothing.
+    """
     batch, n = rows.shape
+    e, inside = scratch
     for b in range(batch):
         row = rows[b]
+        if edge.size:
+            _cut(row, edge[b], last[b], inside)
+            row = inside
         top = _largest(row)
         total, moment = 0.0, 0.0
         for i in range(sums.size):

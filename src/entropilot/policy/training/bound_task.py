@@ -5,6 +5,7 @@ Legend: B answers, T tokens.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -154,6 +155,8 @@ def bind_text_task(
     if not isinstance(verify, Verifier):
         verify = Verifier(task.verify_text)
 
+    told: list[bool] = []
+
     def encode(problem: Problem) -> tuple[int, ...]:
         ids = (_chat if chat else language_model.encode)(problem.prompt)
         return tuple(ids)
@@ -173,11 +176,15 @@ def bind_text_task(
         ]
         before = verify.counts
         verdicts = verify.verify_many(problems, texts)
+        failures = failures_since(before, verify.counts)
+        if failures and not told:  # the counts of later batches are in the metrics
+            told.append(True)
+            warnings.warn(_failed(verify, failures, len(texts)), stacklevel=2)
         return Graded(
             torch.tensor([verdict.reward for verdict in verdicts]).float(),
             torch.tensor([verdict.correct for verdict in verdicts]),
             [verdict.answer for verdict in verdicts],
-            failures_since(before, verify.counts),
+            failures,
         )
 
     return BoundTask(
@@ -224,6 +231,15 @@ def failures_since(before: VerifierCounts, after: VerifierCounts) -> dict[str, i
     kinds = ("raised", "timed_out", "died")
     counts = {kind: getattr(after, f"n_{kind}") - getattr(before, f"n_{kind}") for kind in kinds}
     return {kind: n for kind, n in counts.items() if n}
+
+
+def _failed(verify: Verifier, failures: Mapping[str, int], n: int) -> str:
+    kinds = ", ".join(f"{kind.replace('_', ' ')} {k}" for kind, k in failures.items())
+    return (
+        f"the verifier {verify.name!r} gave no verdict on {sum(failures.values())} of {n} answers "
+        f"({kinds}); they are worth 0 and the run goes on. The first said: "
+        f"{verify.counts.first_error}. All are counted in the metrics, as verifier/..."
+    )
 
 
 def _without_end(ids: list[int], ends: Sequence[int]) -> list[int]:

@@ -1,25 +1,36 @@
-"""Hold the entropy of a run at a set point by turning one knob of a recipe.
+"""Hold the entropy of a run at a set point by turning one knob.
 
 A PI rule, as of a thermostat: what is too low now turns the knob at once, what stays too low keeps
-turning it. The knob is any number that a recipe is built from: the width of a clip, a coefficient,
-the share of tokens that learn. A knob of sampling, such as the temperature, is no part of an
-objective and can't be turned here.
+turning it. The knob is any number that a recipe is built from (the width of a clip, a coefficient,
+the share of tokens that learn), or the temperature of sampling. Everything is free of units: the
+error is a share of the set point, the knob moves along the logarithm of its value.
 
-    error_n    = set_point - quantity_n
-    integral_n = clip(integral_{n-1} + integral_gain error_n, low - start, high - start)
-    knob_{n+1} = clip(start + gain error_n + integral_n, low, high)
+    seen_n     = smoothing seen_{n-1} + (1 - smoothing) quantity_n
+    error_n    = (target_n - seen_n) / |set point in the quantity's unit|
+    wanted     = log start + gain error_n + integral_{n-1} + integral_gain error_n
+    log knob_{n+1} = wanted, no further than largest_move from log knob_n, within [low, high]
+    integral_n = integral_{n-1} + integral_gain error_n   unless a limit has cut wanted off and the
+                 error would push further out
 
-On the scale "log" knob, start, low and high enter by their logarithms. The clip of the integral is
-the anti-windup: however long the knob was at a limit, it leaves it as soon as the error turns.
+The last line is the anti-windup (conditional integration): however long the knob was at a limit,
+it leaves it as soon as the error turns, and a start far from the set point leaves no debt behind.
+On the scale "linear" the range from low to high counts as five units, as many as a range of 150 to
+1 has on the scale "log".
 
-The quantity of a step is measured on answers that were drawn before its updates, so a knob that is
-turned after step n acts in step n + 1 and shows in the entropy of step n + 2. Gains must bear this
-delay. Where the knob sets the drift of the quantity (b a step and unit of knob), as it mostly does
-for an entropy, ``gain`` does the work: take about 0.2 / b, and a tenth of it for ``integral_gain``.
-Where the knob sets the level that the quantity settles at (b a unit of knob), ``integral_gain``
-does: take about 0.2 / b, and no ``gain``.
+With ``slope`` the target is a line that begins at the first value: holding the line holds the
+slope, without the noise of single differences. While the knob is at a limit and can't follow, the
+line starts again from what is seen.
 
-Source: ours; the textbook PI rule with a clamped integrator.
+Where the knob sets how fast the quantity drifts (a coefficient, a clip), ``GAINS["drift"]`` is for
+you; where it sets the level at once (the temperature), ``GAINS["level"]``. Beside a drift of d a
+step (a share of the set point), a coefficient that just cancels it moves the quantity by about d a
+step and unit of its logarithm, whatever the task, which is why one pair of gains serves. The
+quantity of a step is measured on answers that were drawn before its updates, and Adam turns over
+ten updates, so a knob acts with a lag of several steps; in simulation the drift gains bear it for
+sensitivities from half to 16 times that of the default experiment.
+
+Source: ours; the textbook PI rule with conditional integration (Astrom and Hagglund, Advanced PID
+Control, 2006, section 3.5).
 """
 
 from __future__ import annotations
@@ -36,23 +47,46 @@ from entropilot.policy.training.trainer import Memory
 Scale = Literal["linear", "log"]
 SCALES: Final[tuple[Scale, ...]] = get_args(Scale)
 
+TEMPERATURE: Final = "temperature"  # the knob that is no part of a recipe
+LINEAR_SPAN: Final = 5.0  # what a linear range counts as; log 150
+
+
+class Gains(NamedTuple):
+    """How strongly a knob answers.
+
+    Examples:
+        >>> GAINS["drift"].gain
+        16.0
+    """
+
+    gain: float
+    integral_gain: float
+
+
+#: By what a knob does to the quantity: it sets its drift, or its level.
+GAINS: Final = {"drift": Gains(16.0, 0.8), "level": Gains(0.2, 0.15)}
+
 
 @dataclass(frozen=True)
 class KnobControl:
     """Settings of a controller.
 
     Args:
-        knob: name of what is turned, for the log and for messages.
+        knob: name of what is turned, for the log and for messages; "temperature" is the one of
+            sampling.
         set_point: value to hold, in the quantity's unit; with ``relative`` a multiple of its first
-            value, so that 0.7 holds 70 percent of the entropy that the run began with.
-        quantity: name of a metric of each step, such as "entropy".
-        gain: knob per unit of error ("log": logarithm of the knob). Negative where raising the
-            knob lowers the quantity. Too large, the knob swings.
-        integral_gain: knob per unit of error and step; without it an offset stays.
+            value, so that 0.7 holds 70 percent of the entropy that the run began with. With
+            ``slope`` the change a step, in the same unit.
         low: least value of the knob; above 0 for "log".
-        high: greatest value.
+        high: greatest value. Take one that can do no harm if it acts for ten steps.
+        quantity: name of a metric of each step, such as "entropy".
+        gain: units of the scale per error; negative where raising the knob lowers the quantity.
+            Too large, the knob swings.
+        integral_gain: the same a step; without it an offset stays.
+        smoothing: in [0, 1); share of the past in what is seen. 0.5 halves the noise of a batch.
+        largest_move: > 0; units of the scale that the knob moves in a step at most.
         scale: "log" for a knob that spans decades, as coefficients do.
-        relative: errors are shares of the quantity's first value.
+        relative: the set point is a multiple of the quantity's first value.
         start: first value of the knob; None takes the middle of low and high on the scale.
         slope: hold the change a step of the quantity, and not the quantity.
 
@@ -60,54 +94,85 @@ class KnobControl:
         ConfigurationError: a setting is out of range.
 
     Examples:
-        >>> control = KnobControl("coef", 0.5, "entropy", 0.0, 0.1, low=0.0, high=1.0, start=0.2)
-        >>> state = next_value(control, first_state(control), 0.3)
-        >>> round(state.value, 3)  # too little entropy: the coefficient rises
-        0.22
+        >>> control = KnobControl("coef", 0.7, low=0.001, high=0.1)
+        >>> state = next_value(control, first_state(control), 1.0)  # all is well: let it fall
+        >>> state = next_value(control, state, 0.2)
+        >>> round(control.first_value, 3), round(state.value, 3)
+        (0.01, 0.01)
+        >>> round(next_value(control, state, 0.2).value, 3)  # too little entropy: more bonus
+        0.016
     """
 
     knob: str
     set_point: float
-    quantity: str
-    gain: float
-    integral_gain: float
     low: float
     high: float
-    scale: Scale = "linear"
-    relative: bool = False
+    quantity: str = "entropy"
+    gain: float = GAINS["drift"].gain
+    integral_gain: float = GAINS["drift"].integral_gain
+    smoothing: float = 0.5
+    largest_move: float = 0.5
+    scale: Scale = "log"
+    relative: bool = True
     start: float | None = None
     slope: bool = False
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise ConfigurationError(unknown_name("scale", self.scale, SCALES))
+        if problems := self._problems():
+            raise ConfigurationError("\n".join(problems))
+
+    def _problems(self) -> list[str]:
+        """All that is wrong, a sentence each."""
         numbers = ("set_point", "gain", "integral_gain", "low", "high")
-        for name in numbers:
-            if not math.isfinite(getattr(self, name)):
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; expected a number")
+        found = [
+            f"{name} is {getattr(self, name)}; expected a number"
+            for name in (*numbers, "smoothing", "largest_move")
+            if not math.isfinite(getattr(self, name))
+        ]
+        if self.scale not in SCALES:
+            found.append(unknown_name("scale", self.scale, SCALES))
+        return found or [*self._range_problems(), *self._rule_problems()]
+
+    def _range_problems(self) -> list[str]:
+        found = []
         if not self.low < self.high:
-            raise ConfigurationError(
+            found.append(
                 f"the limits of {self.knob} are low={self.low} and high={self.high}; low must be "
                 "below high"
             )
         if self.scale == "log" and not self.low > 0:
-            raise ConfigurationError(
+            found.append(
                 f"low is {self.low}; on the scale 'log' it must be above 0. Use 'linear', or a "
                 "small low such as 1e-4"
             )
+        outside = self.start is not None and not self.low <= self.start <= self.high
+        if outside and self.low < self.high:
+            found.append(
+                f"start is {self.start}; it must lie between low={self.low} and high={self.high}"
+            )
+        return found
+
+    def _rule_problems(self) -> list[str]:
+        found = []
         if self.gain == 0 and self.integral_gain == 0:
-            raise ConfigurationError(
+            found.append(
                 f"both gains of {self.knob} are 0, so it would never move; give one of them"
             )
         if self.gain * self.integral_gain < 0:
-            raise ConfigurationError(
+            found.append(
                 f"gain is {self.gain} and integral_gain {self.integral_gain}; they must have one "
                 "sign, negative where raising the knob lowers the quantity"
             )
-        if self.start is not None and not self.low <= self.start <= self.high:
-            raise ConfigurationError(
-                f"start is {self.start}; it must lie between low={self.low} and high={self.high}"
+        if not 0 <= self.smoothing < 1:
+            found.append(f"smoothing is {self.smoothing}; it must be in [0, 1)")
+        if not self.largest_move > 0:
+            found.append(f"largest_move is {self.largest_move}; it must be above 0")
+        if self.set_point == 0 and not self.slope:
+            found.append(
+                f"set_point of {self.quantity} is 0, and errors are shares of the set point; give "
+                "another one, or slope = true to hold the quantity still"
             )
+        return found
 
     @property
     def first_value(self) -> float:
@@ -121,9 +186,10 @@ class KnobState(NamedTuple):
     """Memory of a controller; plain numbers, so that JSON keeps it bit for bit."""
 
     value: float  # of the knob
-    integral: float = 0.0  # on the scale
+    integral: float = 0.0  # units of the scale
     first: float | None = None  # first value of the quantity
-    previous: float | None = None  # last value of the quantity
+    seen: float | None = None  # smoothed quantity
+    target: float | None = None  # where it should be, in the quantity's unit
     error: float | None = None  # last error, None before the first
 
 
@@ -131,8 +197,7 @@ def first_state(control: KnobControl) -> KnobState:
     """State before anything was measured.
 
     Examples:
-        >>> control = KnobControl("coef", 0.5, "entropy", 1.0, 0.1, low=0.0, high=0.5)
-        >>> first_state(control).value
+        >>> first_state(KnobControl("coef", 0.5, low=0.0, high=0.5, scale="linear")).value
         0.25
     """
     return KnobState(control.first_value)
@@ -141,8 +206,7 @@ def first_state(control: KnobControl) -> KnobState:
 def next_value(control: KnobControl, state: KnobState, measured: float) -> KnobState:
     """The knob after one more measurement; a pure function.
 
-    A measurement that is not finite is passed over. With ``slope`` the first measurement gives no
-    slope yet and leaves the knob.
+    A measurement that is not finite is passed over.
 
     Args:
         control: settings.
@@ -153,34 +217,45 @@ def next_value(control: KnobControl, state: KnobState, measured: float) -> KnobS
         State after, its value within [low, high].
 
     Raises:
-        InputError: ``relative`` and the first measurement is 0.
+        InputError: the set point is a multiple of the first measurement, and that is 0.
     """
     if not math.isfinite(measured):
         return state
     first = measured if state.first is None else state.first
-    seen: float | None = measured
+    seen = measured
+    if state.seen is not None:
+        seen = control.smoothing * state.seen + (1 - control.smoothing) * measured
+    unit = abs(first) if control.relative else 1.0
+    target = control.set_point * unit
+    scale = abs(target)
     if control.slope:
-        seen = None if state.previous is None else measured - state.previous
-    if control.relative:
-        if first == 0:
-            raise InputError(
-                f"the first {control.quantity} of the run is 0, so no multiple of it can be held; "
-                "give the set point in its own unit (relative=False)"
-            )
-        seen = None if seen is None else seen / abs(first)
-    if seen is None:
-        return state._replace(first=first, previous=measured)
-    error = control.set_point - seen
-    limits = control.first_value, control.low, control.high
-    start, low, high = (_position(control, value) for value in limits)
-    integral = state.integral + control.integral_gain * error
-    integral = min(max(integral, low - start), high - start)
-    value = _value(control, start + control.gain * error + integral)
-    return KnobState(value, integral, first, measured, error)
+        target = first if state.target is None else state.target + target
+        scale = abs(first)
+    if scale == 0:
+        raise InputError(
+            f"the first {control.quantity} of the run is 0, so no multiple of it can be held; "
+            "give the set point in its own unit (relative=False)"
+        )
+    error = (target - seen) / scale
+    before = _position(control, state.value)
+    low, high = _position(control, control.low), _position(control, control.high)
+    pushed = control.integral_gain * error
+    wanted = _position(control, control.first_value) + control.gain * error
+    wanted += state.integral + pushed
+    reached = min(max(wanted, before - control.largest_move), before + control.largest_move)
+    reached = min(max(reached, low), high)
+    is_cut_off = (wanted - reached) * (control.gain + control.integral_gain) * error > 0
+    if is_cut_off and control.slope and reached in (low, high):
+        target = seen
+    integral = state.integral if is_cut_off else state.integral + pushed
+    return KnobState(_value(control, reached), integral, first, seen, target, error)
 
 
 def _position(control: KnobControl, value: float) -> float:
-    return math.log(value) if control.scale == "log" else value
+    """Units of the scale."""
+    if control.scale == "log":
+        return math.log(value)
+    return LINEAR_SPAN * (value - control.low) / (control.high - control.low)
 
 
 def _value(control: KnobControl, position: float) -> float:
@@ -189,7 +264,10 @@ def _value(control: KnobControl, position: float) -> float:
         return control.low
     if position >= _position(control, control.high):
         return control.high
-    value = math.exp(position) if control.scale == "log" else position
+    if control.scale == "log":
+        value = math.exp(position)
+    else:
+        value = control.low + position / LINEAR_SPAN * (control.high - control.low)
     return min(max(value, control.low), control.high)
 
 
@@ -198,7 +276,8 @@ class Controlled:
 
     It plugs into a trainee:
 
-        Trainee(..., objective=run.objective, listeners=(run.listen,), memory=run.memory)
+        Trainee(..., objective=run.objective, listeners=(run.listen,), memory=run.memory,
+                temperature=run.temperature)
     """
 
     def __init__(self, recipe: Callable[[float], Objective], control: KnobControl) -> None:
@@ -206,6 +285,11 @@ class Controlled:
         self.state = first_state(control)
         self._recipe = recipe
         self._objective = recipe(self.state.value)
+
+    @property
+    def temperature(self) -> Callable[[int], float] | None:
+        """For a trainee: of sampling in a step; None where the knob is one of the recipe."""
+        return (lambda _step: self.state.value) if self.control.knob == TEMPERATURE else None
 
     @property
     def memory(self) -> Memory:
@@ -219,7 +303,8 @@ class Controlled:
     def listen(self, row: MutableMapping[str, Any]) -> None:
         """Read a row of metrics, add the knob's value to it, turn the knob.
 
-        Adds ``control/value``, that acted in this step, ``control/error`` and ``control/at_limit``.
+        Adds ``control/value``, that acted in this step, ``control/set_point`` in the quantity's
+        unit, ``control/error`` and ``control/at_limit``.
         A row without the quantity, as that of step 0, is left alone.
         """
         measured = row.get(self.control.quantity)
@@ -235,6 +320,7 @@ class Controlled:
         at_limit = before in (self.control.low, self.control.high)
         row.update({"control/value": before, "control/at_limit": float(at_limit)})
         if self.state.error is not None:
+            row["control/set_point"] = self.state.target
             row["control/error"] = self.state.error
 
     def _turn(self, state: KnobState) -> None:
@@ -266,7 +352,8 @@ def controlled(recipe: Callable[[float], Objective], control: KnobControl) -> Co
 
     Args:
         recipe: from the knob's value to the objective. Terms must keep their names, since their
-            states are kept by name.
+            states are kept by name. The knob "temperature" is turned in sampling, and the recipe
+            may leave it aside.
         control: settings.
 
     Returns:
@@ -277,11 +364,12 @@ def controlled(recipe: Callable[[float], Objective], control: KnobControl) -> Co
 
     Examples:
         >>> from entropilot.policy.surrogates import clipped_ratio
-        >>> control = KnobControl("eps_high", 0.7, "entropy", 0.5, 0.05, 0.2, 0.6, relative=True)
+        >>> control = KnobControl("eps_high", 0.7, low=0.1, high=1.6)
         >>> run = controlled(lambda x: Objective(surrogate=clipped_ratio(0.2, x)), control)
         >>> run.listen({"step": 1, "entropy": 1.0})
-        >>> run.listen({"step": 2, "entropy": 0.5})
-        >>> 0.4 < run.state.value < 0.6
+        >>> run.listen({"step": 2, "entropy": 0.4})  # all is well: still above 0.7 with the past
+        >>> run.listen({"step": 3, "entropy": 0.4})
+        >>> run.state.value > 0.4  # the clip is wider than at the start
         True
     """
     for limit in (control.low, control.high):

@@ -5,17 +5,20 @@ Legend: B answers, T tokens.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-
-from entropilot.information import masked_mean
+from entropilot.information import masked_mean, sampler_match
 from entropilot.policy.covariance import covariance_summary, token_covariance
 from entropilot.policy.discriminator import predict_entropy_step
 from entropilot.policy.objective import Prepared
 from entropilot.policy.statistics import PolicyStatistics
 from entropilot.policy.surrogates import log_ratio
+
+
+class SamplerMismatchWarning(UserWarning):
+    """The log-probs that answers were drawn with are not those that the trainer measures."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,23 @@ def covariance_meter() -> Meter:
 def sampler_gap_meter() -> Meter:
     """How far the trainer's log-probs are from the sampler's before the first update.
 
-    They differ by rounding where sampler and trainer agree on temperature and truncation; a gap
-    above 0.01 nats means that ratios are not what they seem.
+    They differ by rounding where sampler and trainer agree on temperature and truncation; a larger
+    gap means that ratios are not what they seem. It is warned of once, with its likely cause: a
+    sampler that cuts its distribution (top-p, top-k) is told from one that differs otherwise. See
+    ``sampler_match``.
     """
 
     def measure(prepared: Prepared, now: PolicyStatistics, _rate: float) -> dict[str, float]:
-        mask = prepared.rollouts.mask
-        gap = torch.where(mask, now.logprob - prepared.rollouts.old_logprob, 0).abs()
-        return {"logprob_gap": float(gap.sum() / mask.sum())}
+        rollouts = prepared.rollouts
+        found = sampler_match(rollouts.old_logprob, now.logprob, rollouts.mask)
+        if found.match != "same":
+            warnings.warn(found.sentence, SamplerMismatchWarning, stacklevel=2)
+        return {
+            "logprob_gap": found.gap,
+            "logprob_gap/k3": found.k3,
+            "logprob_gap/largest": found.largest,
+            "logprob_gap/missing_mass": found.missing_mass,
+        }
 
     return Meter("sampler-gap", frozenset({"logprob"}), measure)
 

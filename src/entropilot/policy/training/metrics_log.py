@@ -21,12 +21,19 @@ MEANINGS: Final[dict[str, str]] = {
     "shaped_reward": "mean reward after reward terms",
     "accuracy": "share of the step's answers that the verifier calls right",
     "entropy": "mean entropy of the sampling distributions over the step's answer tokens, nats",
+    "temperature": "of sampling, and of every distribution that is measured",
     "length": "mean answer tokens, end token included",
     "truncated": "share of answers stopped by the length limit",
     "n_tokens": "answer tokens of the step",
+    "n_answers": "answers of the step",
+    "verifier/raised": "answers of the step on which the verifier raised; they are worth 0",
+    "verifier/timed_out": "answers on which it took longer than its limit; they are worth 0",
+    "verifier/died": "answers on which its process died; they are worth 0",
     "frac_zero_std_groups": "share of groups with one and the same reward: they teach nothing",
     "frac_all_right_groups": "share of groups in which every answer is right",
     "frac_all_wrong_groups": "share of groups in which every answer is wrong",
+    "tokens_all_right": "answer tokens of the step in groups in which every answer is right",
+    "tokens_all_wrong": "answer tokens of the step in groups in which every answer is wrong",
     "dead_tokens": "share of the step's tokens in groups that teach nothing",
     "loss": "loss of the objective, mean over the step's updates",
     "grad_norm": "norm of the gradient before clipping, mean over updates",
@@ -37,15 +44,21 @@ MEANINGS: Final[dict[str, str]] = {
     "surrogate/clip_fraction_up": "the part of it with a positive advantage",
     "surrogate/approx_kl": "mean of old minus current log-prob, nats",
     "logprob_gap": "mean |log-prob of the trainer - of the sampler| at the first update, nats",
+    "logprob_gap/k3": "estimate of KL(sampler || trainer) at the first update, nats",
+    "logprob_gap/largest": "largest of these differences, nats",
+    "logprob_gap/missing_mass": "probability that a truncated sampler leaves out, 0 where whole",
     "covariance": "covariance of log-prob and advantage over the tokens of the first update",
-    "predicted_entropy_change": "first-order change of the mean entropy, mean over updates, nats",
+    "predicted_entropy_change": "change of the mean entropy by the theory of one token, nats",
+    "entropy_change": "change of the mean entropy in the step, on its own answers, nats",
+    "entropy_change/first_order": "that change to first order: gradient times the step taken, nats",
     "covariance/top_0.002": "mean covariance of the top 0.2 % of the tokens",
     "covariance/top_0.02": "mean covariance of the top 2 % of the tokens",
     "covariance/top_0.2": "mean covariance of the top 20 % of the tokens",
     "covariance/top_0.5": "mean covariance of the top half of the tokens",
     "covariance/top_1": "mean covariance of all tokens",
     "control/value": "value in this step of the knob that a controller turns",
-    "control/error": "set point minus what was measured, in the unit of the set point",
+    "control/set_point": "what a controller wants of its quantity in this step, in its unit",
+    "control/error": "set point minus the smoothed quantity, as a share of the set point",
     "control/at_limit": "1 where the knob was at one of its limits, else 0",
     "seconds": "of the step",
     "seconds_rollout": "of drawing the answers",
@@ -83,19 +96,30 @@ def canonical_name(name: str) -> str:
     """Our name of a quantity that another trainer logs, or the name itself.
 
     Examples:
-        >>> canonical_name("actor/entropy_loss")
-        'entropy'
+        >>> canonical_name("actor/entropy_loss"), canonical_name("actor/surrogate/clip_fraction")
+        ('entropy', 'surrogate/clip_fraction')
     """
-    return ALIASES.get(name, name)
+    plain = name.removeprefix("actor/").removeprefix("train/")  # of our own names in hosts' logs
+    return ALIASES.get(name, plain if plain in MEANINGS else name)
 
 
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one row, whole and on disk before this returns; nan and infinities become null."""
+    """Append one row, whole and on disk before this returns; nan and infinities become null.
+
+    Raises:
+        InputError: it can't be written, for example because the disk is full.
+    """
     line = json.dumps({k: _plain(v) for k, v in row.items()}, allow_nan=False) + "\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(
+            f"{path} can't be written: {error.strerror}. Free some space and run again; the run "
+            "goes on from the last checkpoint"
+        ) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -23,6 +23,8 @@ class Arm:
         end: evaluation after it.
         stopped: why training ended early, "" where it did not.
         knobs: of the recipe that were given; the others have their defaults.
+        control: of a knob: "knob", "quantity", "set_point", "low", "high", "scale", "relative",
+            "slope" and more; empty where none was turned.
     """
 
     label: str
@@ -34,6 +36,7 @@ class Arm:
     end: Evaluation
     stopped: str = ""
     knobs: Mapping[str, Any] = field(default_factory=dict)
+    control: Mapping[str, Any] = field(default_factory=dict)
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of one metric, where it was logged."""
@@ -53,6 +56,7 @@ class Comparison:
         examples: a few problems with an answer before and after, for each recipe:
             {"label", "seed", "prompt", "reference", "before": {...}, "after": {...}} where before
             and after hold "tokens" (list of strings), "entropy" (list of nats), "correct".
+        unfinished: arms that failed, by name, with why and how to go on with them.
     """
 
     task: str
@@ -60,6 +64,7 @@ class Comparison:
     arms: Sequence[Arm]
     settings: dict[str, Any] = field(default_factory=dict)
     examples: Sequence[dict[str, Any]] = ()
+    unfinished: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:

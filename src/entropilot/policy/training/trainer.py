@@ -9,9 +9,10 @@ Legend: B answers, T tokens.
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,10 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from entropilot.errors import ConfigurationError
+from entropilot.errors import BrokenNumbersError, ConfigurationError
 from entropilot.information import masked_mean
+from entropilot.policy.advantages import group_tokens
 from entropilot.policy.models import PolicyModel
-from entropilot.policy.objective import Objective, ObjectiveState, Prepared
+from entropilot.policy.objective import NonFiniteError, Objective, ObjectiveState, Prepared
 from entropilot.policy.rollout.sampling import sample_rollouts
 from entropilot.policy.rollouts import Rollouts
 from entropilot.policy.tasks.task import Problem
@@ -34,8 +36,9 @@ from entropilot.policy.training.checkpoints import (
     restore_weights,
     save_checkpoint,
 )
-from entropilot.policy.training.evaluation import evaluate, seeded, stream_seed
+from entropilot.policy.training.evaluation import Evaluation, evaluate, seeded, stream_seed
 from entropilot.policy.training.measuring import measure
+from entropilot.policy.training.memory_limits import naming_the_knob
 from entropilot.policy.training.meters import (
     Meter,
     covariance_meter,
@@ -45,7 +48,7 @@ from entropilot.policy.training.meters import (
 )
 from entropilot.policy.training.metrics_log import METRICS_NAME, append_metrics, keep_steps
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.updating import update
+from entropilot.policy.training.updating import NonFiniteLossError, update
 
 CHECKPOINT_FOLDER: Final = "checkpoints"
 
@@ -67,6 +70,10 @@ class Batch(NamedTuple):
     graded: Graded
 
 
+#: Called after a batch was drawn; what it returns is called after the updates, for metrics.
+Probe = Callable[[Batch, TrainSettings], Callable[[], Mapping[str, float]]]
+
+
 @dataclass(frozen=True)
 class Trainee:
     """What is trained, on what, for what.
@@ -83,6 +90,9 @@ class Trainee:
         listeners: see each row of metrics, in order, before it is written. One that adds numbers,
             such as a controller, comes before those that pass rows on.
         memory: state of schedules and controllers: ``(save, load)`` of plain JSON.
+        temperature: (step) -> of sampling in it, and of every log-prob of its updates; None keeps
+            that of the settings, at which evaluations are always made.
+        probes: measure a step as a whole, before its updates and after them.
     """
 
     policy: PolicyModel
@@ -101,6 +111,8 @@ class Trainee:
     )
     listeners: tuple[Listener, ...] = ()
     memory: Memory | None = None
+    temperature: Callable[[int], float] | None = None
+    probes: tuple[Probe, ...] = ()
 
 
 class Memory(NamedTuple):
@@ -123,6 +135,7 @@ def train(
     *,
     progress: Callable[[Mapping[str, Any]], None] = lambda _row: None,
     identity: Mapping[str, Any] | None = None,
+    start: Evaluation | None = None,
 ) -> Trained:
     """Train a policy, or go on with a run that was stopped.
 
@@ -131,6 +144,7 @@ def train(
         folder: of metrics and checkpoints; None keeps nothing.
         progress: called after each step with its row of metrics.
         identity: plain values that name the run; a folder of another run is refused.
+        start: evaluation before training with the seed 0, where it has been made already.
 
     Returns:
         All rows of metrics, those of before an interruption included.
@@ -155,30 +169,42 @@ def train(
             first, state = _resume(last[-1], trainee, optimizer, identity)
         rows = keep_steps(log, first)
     if not rows:
-        row = {"step": 0, **evaluate(trainee.policy, trainee.task, settings).evaluation.metrics()}
+        first_look = start or evaluate(trainee.policy, trainee.task, settings).evaluation
+        row = {"step": 0, **first_look.metrics()}
         _publish(row, rows, log, progress, trainee.listeners)
         if folder is not None:
             _save(folder, 0, trainee, optimizer, state, identity)
-    try:
+    with naming_the_knob(settings):
         for step in range(first, settings.steps):
-            row, state = train_step(trainee, optimizer, state, step)
             done = step + 1
-            if done == settings.steps or _due(done, settings.evaluate_every):
-                row |= evaluate(
-                    trainee.policy, trainee.task, settings, seed=done
-                ).evaluation.metrics()
+            try:
+                row, state = train_step(trainee, optimizer, state, step)
+                if done == settings.steps or _due(done, settings.evaluate_every):
+                    row |= evaluate(
+                        trainee.policy, trainee.task, settings, seed=done
+                    ).evaluation.metrics()
+            except (NonFiniteError, NonFiniteLossError):
+                raise  # they name the term, and nothing was changed
+            except BrokenNumbersError as error:
+                raise _broken_network(error, folder, step) from error
             _publish(row, rows, log, progress, trainee.listeners)
             if folder is not None and (
                 done == settings.steps or _due(done, settings.checkpoint_every)
             ):
                 _save(folder, done, trainee, optimizer, state, identity)
-    except torch.OutOfMemoryError as error:
-        raise _out_of_memory(settings) from error
-    except RuntimeError as error:
-        if "allocate memory" in str(error):
-            raise _out_of_memory(settings) from error
-        raise
     return Trained(rows, state)
+
+
+def _broken_network(error: Exception, folder: Path | None, step: int) -> NonFiniteLossError:
+    """What to say when the weights themselves are broken; a checkpoint of them is taken away."""
+    kept = checkpoints(folder / CHECKPOINT_FOLDER) if folder is not None else []
+    if len(kept) > 1 and kept[-1].step == step:
+        shutil.rmtree(kept.pop().folder, ignore_errors=True)
+    last = f" The last checkpoint before is of step {kept[-1].step}." if kept else ""
+    return NonFiniteLossError(
+        f"the network gives no numbers any more in step {step + 1} ({error}): the updates before "
+        f"have broken its weights. Lower train.learning_rate, or train.clip_norm.{last}"
+    )
 
 
 def make_optimizer(policy: PolicyModel, settings: TrainSettings) -> torch.optim.AdamW:
@@ -211,6 +237,9 @@ def train_step(
     """
     began = time.perf_counter()
     settings = trainee.settings
+    if trainee.temperature is not None:
+        settings = replace(settings, temperature=trainee.temperature(step))
+        trainee = replace(trainee, settings=settings)
     objective = trainee.objective(step)
     for group in optimizer.param_groups:
         group["lr"] = settings.rate_at(step)
@@ -218,6 +247,7 @@ def train_step(
     drawn = time.perf_counter()
     generator = seeded(settings.seed, _TERMS, step)
     prepared = objective.prepare(batch.rollouts, state, generator=generator)
+    probes = [probe(batch, settings) for probe in trainee.probes]
     collected: dict[str, list[float]] = {}
     metered: dict[str, list[float]] = {}
     state = prepared.state
@@ -242,11 +272,14 @@ def train_step(
         for meter in used:
             for name, value in meter.measure(part, done.now, settings.rate_at(step)).items():
                 metered.setdefault(name, []).append(value)
+    probed = {name: value for probe in probes for name, value in probe().items()}
     ended = time.perf_counter()
     row: dict[str, Any] = {
         "step": step + 1,
         **batch_metrics(batch, prepared),
         **{name: float(np.mean(values)) for name, values in (collected | metered).items()},
+        **probed,
+        "temperature": settings.temperature,
         "learning_rate": settings.rate_at(step),
         "seconds": ended - began,
         "seconds_rollout": drawn - began,
@@ -317,8 +350,10 @@ def batch_metrics(batch: Batch, prepared: Prepared) -> dict[str, float]:
         "accuracy": float(graded.correct.float().mean()),
         "length": float(rollouts.lengths.float().mean()),
         "n_tokens": rollouts.n_tokens,
+        "n_answers": rollouts.n_answers,
         "dead_tokens": float(rollouts.lengths[dead].sum() / rollouts.n_tokens),
         **prepared.metrics,
+        **group_tokens(graded.correct, rollouts.group, rollouts.lengths),
     }
     if entropy is not None:
         found["entropy"] = float(masked_mean(entropy, rollouts.mask))
@@ -414,15 +449,6 @@ def _resume(
     if trainee.memory is not None:
         trainee.memory.load(kept["memory"])
     return checkpoint.step, kept["objective"]
-
-
-def _out_of_memory(settings: TrainSettings) -> ConfigurationError:
-    smaller = max(1, settings.micro_tokens // 4)
-    return ConfigurationError(
-        f"out of memory. Set train.micro_tokens to {smaller} (now {settings.micro_tokens}): the "
-        "result stays the same. If it happens while answers are drawn, lower train.n_prompts "
-        f"(now {settings.n_prompts}) or train.max_tokens"
-    )
 
 
 def is_finite_row(row: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from entropilot.errors import InputError
+from entropilot.errors import BrokenNumbersError
 from entropilot.policy.models import PolicyModel
 from entropilot.policy.objective import Objective, ObjectiveState, Prepared
 from entropilot.policy.statistics import DIFFERENTIABLE, PolicyStatistics
@@ -20,7 +20,7 @@ from entropilot.policy.training.measuring import Prompts, measure, send_back
 from entropilot.policy.training.settings import TrainSettings
 
 
-class NonFiniteLossError(InputError):
+class NonFiniteLossError(BrokenNumbersError):
     """The loss or the gradient is not finite; the network was left as it was."""
 
 

@@ -1,0 +1,1 @@
+"""The simulations that the command line offers, one module each."""

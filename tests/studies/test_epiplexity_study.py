@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from importlib import resources
+
+import numpy as np
+import pytest
+
+from entropilot.information import eca_pairs
+from entropilot.studies.epiplexity import STUDY
+from entropilot.studies.epiplexity_judge import over_seeds
+from entropilot.studies.study import verdict
+
+torch = pytest.importorskip("torch")
+
+from entropilot.studies.automaton_observer import (  # noqa: E402
+    CircularObserver,
+    ObserverSettings,
+    learn_as_student,
+    learn_online,
+)
+
+SMALL = ObserverSettings(channels=8, kernel=3, layers=1, rate=0.01, n_steps=150)
+
+
+def one_step(rule):
+    return lambda n, rng: eca_pairs(n, rule=rule, steps=1, width=16, burn_in=0, rng=rng)
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    path = resources.files("entropilot.studies") / "recorded" / "epiplexity.quick.json"
+    return json.loads(path.read_text())
+
+
+@pytest.mark.slow
+def test_smoke_run_is_plain_json_and_is_judged_and_drawn():
+    shares = []
+    measurement = STUDY.measure("smoke", 0, lambda share, what: shares.append(share))
+    assert shares == sorted(shares)
+    assert json.loads(json.dumps(measurement)) == measurement
+    findings = STUDY.judge([measurement])
+    assert verdict(findings) in ("holds", "in part", "not here")
+    assert len(STUDY.draw([measurement]).axes) == 7
+
+
+def test_the_observer_sees_a_ring():
+    torch.manual_seed(0)
+    net = CircularObserver(replace(SMALL, kernel=5, layers=2))
+    x = torch.randint(0, 2, (3, 20)).float()
+    assert torch.allclose(net(x.roll(7, 1)), net(x).roll(7, 1), atol=1e-6)
+
+
+def test_what_is_within_reach_is_learnt_by_both_estimates():
+    online = learn_online(one_step(54), SMALL, 0)
+    taught = learn_as_student(one_step(54), SMALL, 0)
+    assert online["H"] < 0.2
+    assert 0 < taught["S"] < online["S"]
+    assert len(online["curve"]) == len(taught["curve"]) == 60
+    assert learn_online(one_step(54), SMALL, 0) == online
+
+
+def test_noise_is_not_learnt():
+    def noise(n, rng):
+        return tuple(rng.integers(0, 2, (2, n, 16), dtype=np.uint8))
+
+    found = learn_online(noise, replace(SMALL, rate=0.003), 0)
+    assert found["H"] == pytest.approx(1, abs=0.02)
+    assert abs(found["S"]) < 0.03 * found["cells"]
+
+
+def test_one_seed_has_no_interval():
+    assert math.isnan(over_seeds([1.0]).low)
+    assert over_seeds([1.0, 2.0]).low < 1.5
+
+
+def test_recorded_run_has_the_promised_form_and_is_judged_again(recorded):
+    assert (recorded["slug"], recorded["scale"]) == (STUDY.slug, "quick")
+    assert [x["seed"] for x in recorded["seeds"]] == [0, 1, 2]
+    findings = STUDY.judge([x["measurement"] for x in recorded["seeds"]])
+    assert len(findings) == 14
+    assert all(f.holds for f in findings if f.check)
