@@ -23,6 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 LN2: Final = math.log(2.0)
+LOG2E: Final = 1.0 / LN2
 TILE: Final = 1024  # elements a kernel works on at a time: 4 kB of float32
 
 F32 = np.float32
@@ -53,6 +54,15 @@ def _chebyshev_log1p(degree: int) -> tuple[np.float32, ...]:
     return tuple(F32(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef)
 
 
+def _chebyshev_exp2(degree: int) -> tuple[np.float32, ...]:
+    """Coefficients of (2^f - 1) / f on [-1/2, 1/2], lowest power first."""
+    nodes = 0.5 * np.cos(np.pi * (np.arange(64) + 0.5) / 64)
+    values = np.expm1(nodes * LN2) / nodes
+    fit = np.polynomial.Chebyshev.fit(nodes, values, degree, domain=[-0.5, 0.5])
+    return tuple(F32(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef)
+
+
+_P1, _P2, _P3, _P4, _P5 = _chebyshev_exp2(4)
 _L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8, _L9 = _chebyshev_log1p(9)
 
 
@@ -102,6 +112,30 @@ def _rounded(b: Any, x: Any) -> Any:
 
 bits_of_bfloat16 = _cast(types.uint16, types.float32, _rounded)
 float16_bits = _cast(types.float32, types.uint16, lambda b, x: b.fpext(b.bitcast(x, _HALF), _FLOAT))
+
+
+@intrinsic
+def nearest32(_typing: Any, _x: Any) -> Any:
+    """The nearest whole number of a float32, ties to even, as a float32."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_FLOAT, [_FLOAT])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.rint.f32")
+        return builder.call(function, arguments)
+
+    return types.float32(types.float32), codegen
+
+
+@intrinsic
+def times_pow2_32(_typing: Any, _x: Any, _n: Any) -> Any:
+    """The product x 2^n, n a whole number as a float32, where the result is a normal number."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        value, power = arguments
+        steps = builder.shl(builder.fptosi(power, _I32), _I32(23))
+        return builder.bitcast(builder.add(builder.bitcast(value, _I32), steps), _FLOAT)
+
+    return types.float32(types.float32, types.float32), codegen
 
 
 @intrinsic
@@ -170,6 +204,18 @@ def exp32(x: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
+def exp2_32(y: Any) -> Any:
+    """2^y of a float32 in [-125.6, 127], relative error 2.5e-7, exact at whole numbers; unchecked.
+
+    Fewer instructions than ``exp32``: no reduction in two parts, two powers less. The rounding of
+    y itself counts too: where y stands for x log2(e), 4e-8 |x|.
+    """
+    n = nearest32(y)
+    f = y - n
+    return times_pow2_32(((((_P5 * f + _P4) * f + _P3) * f + _P2) * f + _P1) * f + _ONE_32, n)
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def exp64(x: Any) -> Any:
     """exp(x) of a float64 in [-700, 700]; not checked. Taylor to r^13, |r| <= ln(2) / 2."""
     n = trunc64(x * _LOG2E_64 + (0.5 if x > 0.0 else -0.5))
@@ -230,6 +276,11 @@ def exponential(x: Any) -> Any:
     raise NotImplementedError
 
 
+def power_of_two(y: Any) -> Any:
+    """2^y in the argument's own precision; only inside kernels."""
+    raise NotImplementedError
+
+
 def log_one_plus(x: Any) -> Any:
     """Logarithm of 1 + x, x in [0, 1], in the argument's own precision; only inside kernels."""
     raise NotImplementedError
@@ -238,6 +289,11 @@ def log_one_plus(x: Any) -> Any:
 @overload(exponential, strict=False)
 def _exponential(x: Any) -> Any:
     return (lambda x: exp32(x)) if x == types.float32 else (lambda x: exp64(x))  # noqa: PLW0108
+
+
+@overload(power_of_two, strict=False)
+def _power_of_two(y: Any) -> Any:
+    return (lambda y: exp2_32(y)) if y == types.float32 else (lambda y: exp64(y * LN2))  # noqa: PLW0108
 
 
 @overload(log_one_plus, strict=False)

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from entropilot.information._numeric import (
     LN2,
+    LOG2E,
     TILE,
     bfloat16_bits,
     exponential,
     float16_bits,
     log_one_plus,
+    power_of_two,
     prefetch,
     tile_maximum,
 )
@@ -79,44 +81,40 @@ def largest_of(tile: Array, n: int) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _tile_sums(
-    tile: Array, n: int, top: Any, inverse_temperature: Any, floor: Any
-) -> tuple[float, float, float]:
-    """Sums of e, e z and e z^2 with e = exp(z), z = (x - top) / T, raised to the floor."""
+def _tile_sums(tile: Array, n: int, top: Any, scale: Any, floor: Any) -> tuple[float, float, float]:
+    """Sums of e, e y and e y^2 with e = 2^y, y = (x - top) scale, raised to the floor."""
     zero = tile.dtype.type(0.0)
     s = t = u = zero
     for j in range(n):
-        z = (tile[j] - top) * inverse_temperature
-        z = floor if z < floor else z  # nan stays nan
-        e = exponential(z)
-        e = zero if z <= floor else e
+        y = (tile[j] - top) * scale
+        y = floor if y < floor else y  # nan stays nan
+        e = zero if y <= floor else power_of_two(y)
         s += e
-        ez = e * z
-        t += ez
-        u += ez * z
+        ey = e * y
+        t += ey
+        u += ey * y
     return s, t, u
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _tile_sums_and_squares(
-    tile: Array, n: int, top: Any, inverse_temperature: Any, floor: Any
+    tile: Array, n: int, top: Any, scale: Any, floor: Any
 ) -> tuple[float, float, float, float, float]:
-    """The sums of :func:`_tile_sums`, and those of e^2 and e^2 z."""
+    """The sums of :func:`_tile_sums`, and those of e^2 and e^2 y."""
     zero = tile.dtype.type(0.0)
     half = floor * tile.dtype.type(0.5)  # below, e^2 is no normal number and adds nothing
     s = t = u = s2 = t2 = zero
     for j in range(n):
-        z = (tile[j] - top) * inverse_temperature
-        z = floor if z < floor else z  # nan stays nan
-        e = exponential(z)
-        e = zero if z <= floor else e
+        y = (tile[j] - top) * scale
+        y = floor if y < floor else y  # nan stays nan
+        e = zero if y <= floor else power_of_two(y)
         s += e
-        ez = e * z
-        t += ez
-        u += ez * z
-        w = zero if z <= half else e
+        ey = e * y
+        t += ey
+        u += ey * y
+        w = zero if y <= half else e
         s2 += w * w
-        t2 += w * ez
+        t2 += w * ey
     return s, t, u, s2, t2
 
 
@@ -129,12 +127,15 @@ def extend_sums(
 
     A row starts from ``sums = [-inf, 0, 0, 0, 0, 0]``.
     """
-    top = tile.dtype.type(sums[TOP])
+    real = tile.dtype.type
+    scale2 = real(inverse_temperature * LOG2E)  # the sums of a tile are in powers of two
+    floor2 = real(floor * LOG2E)
+    top = real(sums[TOP])
     s, t, u, s2, t2 = sums[S], sums[T], sums[U], sums[S2], sums[T2]
     for j in range(0, n, TILE):
         width = min(TILE, n - j)
         widen(flat, start + j, width, bits, tile)
-        for line in range(0, TILE, 16):  # what comes next arrives meanwhile
+        for line in range(0, TILE, 64 // flat.itemsize):  # what comes next arrives meanwhile
             prefetch(flat, start + j + 2 * TILE + line)
         largest = largest_of(tile, width)
         if largest == -np.inf:  # nothing possible in this tile; but nan must not pass unseen
@@ -154,18 +155,16 @@ def extend_sums(
                 s2 = scale * s2
             top = largest
         if squares:
-            ds, dt, du, ds2, dt2 = _tile_sums_and_squares(
-                tile, width, top, inverse_temperature, floor
-            )
+            ds, dt, du, ds2, dt2 = _tile_sums_and_squares(tile, width, top, scale2, floor2)
             s2 += ds2
-            t2 += dt2
+            t2 += dt2 * LN2
         else:
-            ds, dt, du = _tile_sums(tile, width, top, inverse_temperature, floor)
+            ds, dt, du = _tile_sums(tile, width, top, scale2, floor2)
         s += ds
-        t += dt
-        u += du
+        t += dt * LN2
+        u += du * (LN2 * LN2)
     sums[TOP], sums[S], sums[T], sums[U], sums[S2], sums[T2] = top, s, t, u, s2, t2
-    return not np.isnan(s)
+    return not np.isnan(t)
 
 
 @njit(cache=True, nogil=True)
