@@ -205,18 +205,18 @@ def initial_state(params: Couzin, rng: np.random.Generator | None = None) -> tup
         [9.364, 23.768, 18.3]
     """
     n, box = params.n_fish, params.box_size
+    source: np.random.RandomState | np.random.Generator
     if params.legacy_seed is not None:
-        legacy = np.random.RandomState(params.legacy_seed)
-        uniform, normal = legacy.rand, legacy.randn
+        source = np.random.RandomState(params.legacy_seed)
     else:
-        generator = rng if rng is not None else np.random.default_rng(params.seed)
-        uniform = lambda *shape: generator.random(shape)  # noqa: E731
-        normal = lambda *shape: generator.standard_normal(shape)  # noqa: E731
+        source = rng if rng is not None else np.random.default_rng(params.seed)
     if params.start == "random":
-        x = uniform(n, 3) * box
-        u = normal(n, 3)
+        x = source.random((n, 3)) * box
+        u = source.standard_normal((n, 3))
     else:
-        z = normal(n, 4)  # of each fish: angle, radius, height, slope of its heading
+        z = source.standard_normal(
+            (n, 4)
+        )  # of each fish: angle, radius, height, slope of its heading
         radius = params.ring_radius if params.ring_radius is not None else box / 4
         theta = 2 * np.pi * np.arange(n) / n + z[:, 0] * 0.1
         r = radius + z[:, 1] * (radius * 0.15)

@@ -24,7 +24,7 @@ _TINY_SQUARED: Final = 1e-20
 BOX, R2_REPULSION, R2_ORIENTATION, R2_ATTRACTION, REAR, SEES_ALL, WEIGHT, TURN, NOISE = range(9)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _gather(
     x: Floats, u: Floats, a: int, b: int, px: float, py: float, pz: float,
     ux: float, uy: float, uz: float, half: float, sees: bool, c: Floats, s: Sums,
@@ -67,7 +67,7 @@ def _gather(
     return rx, ry, rz, ox, oy, oz, ax, ay, az, n_near, n_other
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _turned(
     ux: float, uy: float, uz: float, s: Sums, c: Floats, z: Floats, i: int
 ) -> tuple[float, float, float]:
@@ -103,17 +103,19 @@ def _turned(
     return qx, qy, qz
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def steer_by_pairs(
     x: Floats, u: Floats, z: Floats, c: Floats, lo: int, hi: int, out: Floats
 ) -> None:
     """New headings of the fish ``lo`` to ``hi``, each against all others.
 
     Args:
-        x, u: [3, N] places in [0, box) and unit headings (zero for a fish at rest).
+        x: [3, N] places in [0, box).
+        u: [3, N] unit headings, zero for a fish at rest.
         z: [N, 3] standard normals; not read when the noise is 0.
         c: constants, in the order of the names above.
-        lo, hi: which fish.
+        lo: first of the fish that are turned.
+        hi: one after the last.
         out: [N, 3] receives the headings.
     """
     half, n = 0.5 * c[0], x.shape[1]
@@ -125,19 +127,21 @@ def steer_by_pairs(
         out[i, 0], out[i, 1], out[i, 2] = _turned(ux, uy, uz, s, c, z, i)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def sort_into_cells(
     x: Floats, u: Floats, box: float, m: int, start: Ints, order: Ints, xs: Floats, us: Floats
 ) -> None:
     """Counting sort into m^3 cells; fish of a cell keep their order.
 
     Args:
-        x, u: [N, 3] places in [0, box) and headings.
+        x: [N, 3] places in [0, box).
+        u: [N, 3] headings.
         box: edge of the cube.
         m: cells along an edge.
         start: [m^3 + 1] receives where each cell begins.
         order: [N] receives the fish in cell order.
-        xs, us: [3, N] receive places and headings in that order.
+        xs: [3, N] receives the places in that order.
+        us: [3, N] receives the headings.
     """
     n, scale = x.shape[0], m / box
     cell = np.empty(n, np.int64)
@@ -160,7 +164,7 @@ def sort_into_cells(
             us[k, at] = u[i, k]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def steer_by_cells(
     x: Floats, u: Floats, z: Floats, c: Floats, m: int, start: Ints, order: Ints,
     lo: int, hi: int, out: Floats,
@@ -171,12 +175,15 @@ def steer_by_cells(
     nearest image is looked for.
 
     Args:
-        x, u: [3, N] in cell order.
+        x: [3, N] places in cell order.
+        u: [3, N] headings in cell order.
         z: [N, 3] standard normals in the order of the fish.
         c: constants.
         m: cells along an edge, at least 3; a cell is no smaller than the attraction radius.
-        start, order: as from ``sort_into_cells``.
-        lo, hi: which columns.
+        start: as from ``sort_into_cells``.
+        order: likewise.
+        lo: first of the columns that are turned.
+        hi: one after the last.
         out: [N, 3] receives the headings in the order of the fish.
     """
     box = c[0]
@@ -217,7 +224,7 @@ def steer_by_cells(
                 out[k, 0], out[k, 1], out[k, 2] = _turned(ux, uy, uz, s, c, z, k)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def swim(x: Floats, u: Floats, way: float, box: float) -> Floats:
     """Places [N, 3] after a step of length ``way`` along u, in [0, box)."""
     out = np.empty_like(x)
@@ -232,7 +239,7 @@ def swim(x: Floats, u: Floats, way: float, box: float) -> Floats:
     return out
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def nearest_distances(x: Floats, box: float, k: int) -> Floats:
     """Distances [N, k] to the k nearest others, ascending; ``box`` 0 for none.
 
@@ -258,10 +265,11 @@ def nearest_distances(x: Floats, box: float, k: int) -> Floats:
                     row[at] = row[at - 1]
                     at -= 1
                 row[at] = d2
-    return np.sqrt(found)
+    made: Floats = np.sqrt(found)
+    return made
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def add_to_histogram(values: Any, skip: int, edges: Floats, counts: Ints) -> None:
     """Count cosines, moved to [0, 1], of a block of rows of the matrix of all pairs.
 

@@ -240,9 +240,9 @@ def nearest_neighbor_entropy(
 
 
 def velocity_correlation_entropy(
-    positions: Floats | None,
+    positions: Floats | None,  # noqa: ARG001 - the reference's arguments
     velocities: Floats,
-    box_size: float | None = None,
+    box_size: float | None = None,  # noqa: ARG001
     n_bins: int = 20,
     *,
     n_pairs: int | None = None,
@@ -253,8 +253,9 @@ def velocity_correlation_entropy(
     The matrix of pairs is read in blocks and never held. A cosine above 1 by round-off counts as 1.
 
     Args:
-        positions, box_size: not used; the reference's arguments.
+        positions: not used.
         velocities: [N, 3].
+        box_size: not used.
         n_bins: of (cosine + 1) / 2 in [0, 1].
         n_pairs: sample this many pairs (with replacement) in place of all.
         rng: of the sample; seed 0 by default.
@@ -325,7 +326,8 @@ def all_metrics(
         box_size: periodic cube, or None.
         unwrap: take rotation, spread, angular momentum and shape about the centre of the school in
             one piece; the reference takes the mean of wrapped positions.
-        reach, depths: ranges of the cohesion and depth histograms.
+        reach: end of the range of the cohesion histogram.
+        depths: range of the depth histogram.
 
     Above 5000 fish the pairs of the velocity correlation are a sample of 2 million.
 
@@ -390,7 +392,8 @@ def metrics_timeseries(
     """The metrics of every frame, and of each its mean and spread over the second half.
 
     Args:
-        positions, velocities: [T, N, 3].
+        positions: [T, N, 3].
+        velocities: [T, N, 3].
         times: [T].
         box_size: periodic cube, or None: then the extent of the whole recording sets the ranges.
         unwrap: see ``all_metrics``.
@@ -421,9 +424,7 @@ def metrics_timeseries(
         with warnings.catch_warnings():
             if number:  # said once
                 warnings.simplefilter("ignore", UserWarning)
-            rows.append(
-                all_metrics(here, way, box_size, unwrap=unwrap, reach=reach, depths=depths)
-            )
+            rows.append(all_metrics(here, way, box_size, unwrap=unwrap, reach=reach, depths=depths))
     series = {name: np.array([row[name] for row in rows]) for name in METRICS}
     return {
         "time": np.array(times, dtype=float),
