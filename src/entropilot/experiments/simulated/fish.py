@@ -17,21 +17,10 @@ from entropilot.physics.fish_school_files import read_settings
 from entropilot.physics.fish_school_process import school_process, school_tables
 from entropilot.physics.process import Process
 from entropilot.report.scene import Scene, Series
+from entropilot.studies.schooling_states_judge import PUBLISHED, SHORT
 
 if TYPE_CHECKING:
     import xarray as xr
-
-#: Second-half means of polarization and rotation that the authors' report gives, and its OSI.
-PUBLISHED: Final[Mapping[str, Mapping[str, float]]] = {
-    "swarm": {"polarization": 0.0804, "rotation": 0.0641, "oceanic_schooling_index": 0.71},
-    "torus": {"polarization": 0.7430, "rotation": 0.2758},
-    "dynamic_parallel": {"polarization": 0.9838, "rotation": 0.1897},
-    "highly_parallel": {
-        "polarization": 0.9972,
-        "rotation": 0.2088,
-        "oceanic_schooling_index": 0.24,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -133,8 +122,7 @@ def findings(data: xr.Dataset, knobs: FishKnobs) -> Sequence[str]:
         )
     published = PUBLISHED.get(knobs.scenario)
     if published is not None and _is_preset(knobs):
-        words = {"polarization": "P", "rotation": "M", "oceanic_schooling_index": "OSI"}
-        listed = ", ".join(f"{words[name]} = {value:g}" for name, value in published.items())
+        listed = ", ".join(f"{SHORT[name]} = {value:g}" for name, value in published.items())
         found.append(f"Published for this configuration: {listed} (one run; its noise unseeded).")
     return [*found, *cautions(knobs)]
 
