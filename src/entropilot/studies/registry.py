@@ -18,6 +18,7 @@ _MODULES: Final[dict[str, str]] = {
     "dse": "entropilot.studies.representation_entropy",
     "entropy-dynamics": "entropilot.studies.entropy_dynamics",
     "epiplexity": "entropilot.studies.epiplexity",
+    "fish-school": "entropilot.studies.schooling_states",
     "ghosts": "entropilot.studies.convergence_radius",
     "invisible-leash": "entropilot.studies.invisible_leash",
     "neural-collapse": "entropilot.studies.neural_collapse",
