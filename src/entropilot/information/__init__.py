@@ -79,6 +79,9 @@ from entropilot.information.extrapolation import (
     ExtrapolatedPass,
     pass_at_k_extrapolated,
 )
+from entropilot.information.frechet import (
+    frechet_distance,
+)
 from entropilot.information.growth import (
     GrowthShape,
     circuits,
@@ -120,12 +123,22 @@ from entropilot.information.learnable_structure import (
     spread_mean,
     structure_difference,
 )
+from entropilot.information.marginal_divergence import (
+    StepKL,
+    gaussian_step_kl,
+    mixture_step_kl,
+    sample_step_kl,
+)
 from entropilot.information.masked import (
     check_entropy,
     check_logprob,
     masked_mean,
     masked_quantile,
     masked_variance,
+)
+from entropilot.information.noise_schedule import (
+    alpha_bar,
+    signal_to_noise,
 )
 from entropilot.information.nucleus import (
     nucleus_entropy,
@@ -278,11 +291,13 @@ __all__ = [
     "SequenceMeasures",
     "SequenceSignal",
     "SpreadMean",
+    "StepKL",
     "SupportMonitor",
     "TaskRate",
     "TokenStatistics",
     "TopK",
     "above_chance",
+    "alpha_bar",
     "answer_entropy",
     "answer_entropy_of_groups",
     "auc",
@@ -324,6 +339,8 @@ __all__ = [
     "fit_two_circuits",
     "forecast_entropy_law",
     "forget_stream",
+    "frechet_distance",
+    "gaussian_step_kl",
     "growth_shape",
     "head_gradients",
     "head_statistics",
@@ -350,6 +367,7 @@ __all__ = [
     "masked_variance",
     "match_problems",
     "mdl_frontier",
+    "mixture_step_kl",
     "mutual_information",
     "nsr_bound",
     "nucleus_entropy",
@@ -370,12 +388,14 @@ __all__ = [
     "read_stream",
     "requential_epiplexity",
     "roc_curve",
+    "sample_step_kl",
     "sampler_match",
     "scaling_law_epiplexity",
     "sequence_bounds",
     "sequence_measures",
     "sequence_signal",
     "sign_test",
+    "signal_to_noise",
     "spearman",
     "spread_mean",
     "stack_results",

@@ -23,7 +23,7 @@ ARMS: Final = {
 
 
 def draw(measurements: Sequence[Measurement]) -> Figure:
-    """Rates over time for three starts (from fast to slower bursts), errors, gate against rate, and stiffness along depth.
+    """Rates of three starts (fast to slower bursts), errors, gate against rate, rates along depth.
 
     Args:
         measurements: of ``measure``, one a seed.
