@@ -82,6 +82,9 @@ from entropilot.information.extrapolation import (
     ExtrapolatedPass,
     pass_at_k_extrapolated,
 )
+from entropilot.information.frechet import (
+    frechet_distance,
+)
 from entropilot.information.growth import (
     GrowthShape,
     circuits,
@@ -123,12 +126,22 @@ from entropilot.information.learnable_structure import (
     spread_mean,
     structure_difference,
 )
+from entropilot.information.marginal_divergence import (
+    StepKL,
+    gaussian_step_kl,
+    mixture_step_kl,
+    sample_step_kl,
+)
 from entropilot.information.masked import (
     check_entropy,
     check_logprob,
     masked_mean,
     masked_quantile,
     masked_variance,
+)
+from entropilot.information.noise_schedule import (
+    alpha_bar,
+    signal_to_noise,
 )
 from entropilot.information.nucleus import (
     nucleus_entropy,
@@ -298,12 +311,14 @@ __all__ = [
     "SequenceMeasures",
     "SequenceSignal",
     "SpreadMean",
+    "StepKL",
     "SupportMonitor",
     "TaskRate",
     "TokenStatistics",
     "TopK",
     "above_chance",
     "adjacency_entropy",
+    "alpha_bar",
     "answer_entropy",
     "answer_entropy_of_groups",
     "auc",
@@ -350,6 +365,8 @@ __all__ = [
     "fit_two_circuits",
     "forecast_entropy_law",
     "forget_stream",
+    "frechet_distance",
+    "gaussian_step_kl",
     "growth_shape",
     "head_gradients",
     "head_statistics",
@@ -377,6 +394,7 @@ __all__ = [
     "match_problems",
     "matrix_entry_entropy",
     "mdl_frontier",
+    "mixture_step_kl",
     "mutual_information",
     "nsr_bound",
     "nucleus_entropy",
@@ -397,6 +415,7 @@ __all__ = [
     "read_stream",
     "requential_epiplexity",
     "roc_curve",
+    "sample_step_kl",
     "sampler_match",
     "scaling_law_epiplexity",
     "sequence_bounds",
@@ -404,6 +423,7 @@ __all__ = [
     "sequence_signal",
     "shannon_binned",
     "sign_test",
+    "signal_to_noise",
     "spearman",
     "spread_mean",
     "stack_results",
