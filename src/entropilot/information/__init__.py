@@ -143,6 +143,7 @@ from entropilot.information.marginal_divergence import (
     gaussian_step_kl,
     mixture_step_kl,
     sample_step_kl,
+)
 from entropilot.information.markov_chains import (
     closed_classes,
     lumped_chain,
@@ -157,9 +158,6 @@ from entropilot.information.masked import (
     masked_quantile,
     masked_variance,
 )
-from entropilot.information.noise_schedule import (
-    alpha_bar,
-    signal_to_noise,
 from entropilot.information.maximum_entropy import (
     Ladder,
     MaxEntResult,
@@ -168,6 +166,10 @@ from entropilot.information.maximum_entropy import (
     maxent_ladder,
     relative_entropy,
     temperature_for_entropy,
+)
+from entropilot.information.noise_schedule import (
+    alpha_bar,
+    signal_to_noise,
 )
 from entropilot.information.nucleus import (
     nucleus_entropy,
@@ -426,9 +428,9 @@ __all__ = [
     "forecast_entropy_law",
     "forget_stream",
     "frechet_distance",
-    "gaussian_step_kl",
     "gaussian_entropy",
     "gaussian_path_free_energy",
+    "gaussian_step_kl",
     "green_kubo",
     "growth_shape",
     "head_gradients",
@@ -496,16 +498,13 @@ __all__ = [
     "shannon_binned",
     "sign_test",
     "signal_to_noise",
-    "spearman",
-    "spread_mean",
-    "stack_results",
-    "stiffness_match",
-    "stiffness_ratio",
     "simulate_chain",
     "spearman",
     "spread_mean",
     "stack_results",
     "stationary",
+    "stiffness_match",
+    "stiffness_ratio",
     "structure_difference",
     "support_category",
     "support_dynamics",
