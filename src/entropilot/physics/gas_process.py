@@ -33,7 +33,7 @@ class GasKnobs:
         True
     """
 
-    n: int = 4000
+    n: int = 8000
     kn: float | None = 0.2
     sigma: float | None = None
     box: tuple[float, float] = (1.0, 1.0)

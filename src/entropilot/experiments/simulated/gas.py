@@ -34,10 +34,18 @@ ABOUT: Final[Mapping[str, str]] = {
     "seed": "of the start",
 }
 
+NAMES: Final = {
+    "equilibrium": "Expanding gas",
+    "beams": "Two beams",
+    "hot-cold": "Hot and cold gas",
+    "file": "Gas from a file",
+}
+SEEN: Final = 0.22  # least radius that is drawn, over the mean distance of discs
+
 PRESETS: Final = {
     "free-expansion": GasKnobs(),
     "collisionless": GasKnobs(kn=20.0, duration=6.0),
-    "sound": GasKnobs(n=8000, kn=0.02, duration=4.0, frames=200),
+    "sound": GasKnobs(n=8000, kn=0.02, duration=4.0, frames=160),
     "reversal": GasKnobs(kn=2.0, duration=1.0, frames=120, reverse_at=0.5),
     "beams": GasKnobs(start="beams", fill=1.0, kn=0.1, duration=1.0, frames=120),
     "hot-cold": GasKnobs(start="hot-cold", fill=1.0, kn=0.05, duration=3.0),
@@ -49,16 +57,17 @@ def scene(data: xr.Dataset, knobs: GasKnobs) -> Scene:
     x = np.asarray(data["positions"], dtype=np.float64)
     speed = np.linalg.norm(np.asarray(data["velocities"], dtype=np.float64), axis=2)
     entropy = np.asarray(data["entropy"])
+    n = data.sizes["disc"]
+    seen = max(knobs.diameter / 2, SEEN * math.sqrt(knobs.box[0] * knobs.box[1] / n))
     return Scene(
-        title=f"{str(knobs.start).replace('-', ' and ')} gas: {data.sizes['disc']:,} discs"
-        if knobs.start != "equilibrium"
-        else f"Expanding gas: {data.sizes['disc']:,} hard discs",
+        title=f"{NAMES[knobs.start]}: {n:,} hard discs",
         times=np.asarray(data["time"]),
         positions=x,
         low=np.zeros(2),
         high=np.array(knobs.box),
         colours=np.minimum(speed, 3.0),
         colour_name="speed (3 and above alike)",
+        radii=np.full(n, seen),
         series=tuple(
             Series(f"entropy gained, velocity cells of {width:g}", entropy[:, k] - entropy[0, k],
                    "nats a disc")

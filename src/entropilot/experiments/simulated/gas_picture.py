@@ -27,7 +27,9 @@ def draw_gas(data: xr.Dataset, knobs: GasKnobs) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 8), layout="constrained")
-    figure.suptitle(f"{data.sizes['disc']:,} hard discs, {knobs.start} start", fontsize=14)
+    figure.suptitle(
+        f"{data.sizes['disc']:,} hard discs of diameter {knobs.diameter:.2g}", fontsize=14
+    )
     top, bottom = figure.subfigures(2, 1)
     time = np.asarray(data["time"])
     _moments(top, data, knobs, time)
@@ -102,4 +104,5 @@ def _smooth(rate: np.ndarray, span: int = 5) -> np.ndarray:
     """Running mean: a frame's rate is a difference of two noisy entropies."""
     if len(rate) < 3 * span:
         return rate
-    return np.convolve(rate, np.full(span, 1 / span), mode="same")[: len(rate)]
+    weight = np.convolve(np.ones(len(rate)), np.ones(span), mode="same")
+    return np.asarray(np.convolve(rate, np.ones(span), mode="same") / weight)
