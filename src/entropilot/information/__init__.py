@@ -25,6 +25,18 @@ from entropilot.information.cellular_automata import (
     eca_history,
     eca_pairs,
 )
+from entropilot.information.chain_entropy import (
+    EntropyProduction,
+    EntropyProductionEstimate,
+    Relaxation,
+    entropy_production,
+    entropy_production_from_counts,
+    relaxation_information,
+)
+from entropilot.information.constraint_hull import (
+    Feasibility,
+    feasibility,
+)
 from entropilot.information.context_observer import (
     ContextMemory,
     context_memory,
@@ -37,6 +49,9 @@ from entropilot.information.description_frontier import (
     epiplexity_at,
     mdl_frontier,
     training_flop,
+)
+from entropilot.information.diffusion_spectrum import (
+    diffusion_eigenvalues,
 )
 from entropilot.information.divergence import (
     js_divergence,
@@ -79,6 +94,9 @@ from entropilot.information.extrapolation import (
     ExtrapolatedPass,
     pass_at_k_extrapolated,
 )
+from entropilot.information.frechet import (
+    frechet_distance,
+)
 from entropilot.information.growth import (
     GrowthShape,
     circuits,
@@ -120,12 +138,38 @@ from entropilot.information.learnable_structure import (
     spread_mean,
     structure_difference,
 )
+from entropilot.information.marginal_divergence import (
+    StepKL,
+    gaussian_step_kl,
+    mixture_step_kl,
+    sample_step_kl,
+)
+from entropilot.information.markov_chains import (
+    closed_classes,
+    lumped_chain,
+    simulate_chain,
+    stationary,
+    transition_counts,
+)
 from entropilot.information.masked import (
     check_entropy,
     check_logprob,
     masked_mean,
     masked_quantile,
     masked_variance,
+)
+from entropilot.information.maximum_entropy import (
+    Ladder,
+    MaxEntResult,
+    gaussian_entropy,
+    maxent,
+    maxent_ladder,
+    relative_entropy,
+    temperature_for_entropy,
+)
+from entropilot.information.noise_schedule import (
+    alpha_bar,
+    signal_to_noise,
 )
 from entropilot.information.nucleus import (
     nucleus_entropy,
@@ -148,6 +192,24 @@ from entropilot.information.pass_until import (
     pass_until,
     pu_from_counts,
     stack_results,
+)
+from entropilot.information.path_ensembles import (
+    DrivenChain,
+    GreenKubo,
+    PathFreeEnergy,
+    driven_chain,
+    gaussian_path_free_energy,
+    green_kubo,
+    path_free_energy,
+)
+from entropilot.information.path_inference import (
+    MaxCaliber,
+    max_caliber,
+)
+from entropilot.information.path_response import (
+    PathResponse,
+    path_response,
+    response,
 )
 from entropilot.information.prequential import (
     prequential_epiplexity,
@@ -190,9 +252,30 @@ from entropilot.information.scaling_epiplexity import (
     published_laws,
     scaling_law_epiplexity,
 )
+from entropilot.information.spectral_approximation import (
+    DSEEstimate,
+    dse_estimate,
+)
+from entropilot.information.spectral_entropy import (
+    adjacency_entropy,
+    dse,
+    dse_from_eigenvalues,
+    matrix_entry_entropy,
+    shannon_binned,
+)
+from entropilot.information.spectral_information import (
+    DSMIResult,
+    dsmi,
+)
 from entropilot.information.statistics import (
     TokenStatistics,
     token_statistics,
+)
+from entropilot.information.stiffness import (
+    lipschitz_index,
+    rate_index,
+    stiffness_match,
+    stiffness_ratio,
 )
 from entropilot.information.support import (
     SupportMonitor,
@@ -241,15 +324,22 @@ __all__ = [
     "BootstrapInterval",
     "Buckets",
     "ContextMemory",
+    "DSEEstimate",
+    "DSMIResult",
     "DescriptionRun",
+    "DrivenChain",
     "EntropyChange",
     "EntropyForecast",
     "EntropyLaw",
     "EntropyLine",
+    "EntropyProduction",
+    "EntropyProductionEstimate",
     "Estimate",
     "ExchangeTest",
     "ExtrapolatedPass",
+    "Feasibility",
     "Frontier",
+    "GreenKubo",
     "GrowthShape",
     "HeadGradients",
     "HeadStatistics",
@@ -257,11 +347,17 @@ __all__ = [
     "InstanceFit",
     "InstancePrediction",
     "KTCode",
+    "Ladder",
     "LearnableStructure",
     "ListedKind",
     "MantelHaenszel",
+    "MaxCaliber",
+    "MaxEntResult",
     "PassCurve",
     "PassUntilResult",
+    "PathFreeEnergy",
+    "PathResponse",
+    "Relaxation",
     "RocCurve",
     "SampleCounts",
     "SamplerMatch",
@@ -272,11 +368,14 @@ __all__ = [
     "SequenceMeasures",
     "SequenceSignal",
     "SpreadMean",
+    "StepKL",
     "SupportMonitor",
     "TaskRate",
     "TokenStatistics",
     "TopK",
     "above_chance",
+    "adjacency_entropy",
+    "alpha_bar",
     "answer_entropy",
     "answer_entropy_of_groups",
     "auc",
@@ -286,6 +385,7 @@ __all__ = [
     "check_logprob",
     "circuits",
     "clopper_pearson",
+    "closed_classes",
     "cluster_bootstrap",
     "cluster_bootstrap_of",
     "compare_settings",
@@ -294,8 +394,14 @@ __all__ = [
     "cross_entropy",
     "crossing_k",
     "delong",
+    "diffusion_eigenvalues",
     "discriminator_all",
     "discriminator_vocab_mean",
+    "driven_chain",
+    "dse",
+    "dse_estimate",
+    "dse_from_eigenvalues",
+    "dsmi",
     "eca",
     "eca_history",
     "eca_pairs",
@@ -305,11 +411,14 @@ __all__ = [
     "entropy_change_policy_gradient",
     "entropy_change_single_logit",
     "entropy_from_logits",
+    "entropy_production",
+    "entropy_production_from_counts",
     "entropy_topk",
     "epiplexity_at",
     "equal_count_buckets",
     "exchange_test",
     "expected_support",
+    "feasibility",
     "fit_entropy_law",
     "fit_entropy_line",
     "fit_instances",
@@ -318,6 +427,11 @@ __all__ = [
     "fit_two_circuits",
     "forecast_entropy_law",
     "forget_stream",
+    "frechet_distance",
+    "gaussian_entropy",
+    "gaussian_path_free_energy",
+    "gaussian_step_kl",
+    "green_kubo",
     "growth_shape",
     "head_gradients",
     "head_statistics",
@@ -334,15 +448,22 @@ __all__ = [
     "kt_epiplexity",
     "law_from_compute_fit",
     "learnable_structure",
+    "lipschitz_index",
     "listed_kind",
     "log_minus_log",
+    "lumped_chain",
     "majority_at_k",
     "mantel_haenszel",
     "masked_mean",
     "masked_quantile",
     "masked_variance",
     "match_problems",
+    "matrix_entry_entropy",
+    "max_caliber",
+    "maxent",
+    "maxent_ladder",
     "mdl_frontier",
+    "mixture_step_kl",
     "mutual_information",
     "nsr_bound",
     "nucleus_entropy",
@@ -355,22 +476,35 @@ __all__ = [
     "pass_at_k_interval",
     "pass_rate",
     "pass_until",
+    "path_free_energy",
+    "path_response",
     "perplexity_by_category",
     "prequential_epiplexity",
     "pu_from_counts",
     "published_laws",
+    "rate_index",
     "read_stream",
+    "relative_entropy",
+    "relaxation_information",
     "requential_epiplexity",
+    "response",
     "roc_curve",
+    "sample_step_kl",
     "sampler_match",
     "scaling_law_epiplexity",
     "sequence_bounds",
     "sequence_measures",
     "sequence_signal",
+    "shannon_binned",
     "sign_test",
+    "signal_to_noise",
+    "simulate_chain",
     "spearman",
     "spread_mean",
     "stack_results",
+    "stationary",
+    "stiffness_match",
+    "stiffness_ratio",
     "structure_difference",
     "support_category",
     "support_dynamics",
@@ -378,11 +512,13 @@ __all__ = [
     "support_threshold",
     "surprisal",
     "task_pu",
+    "temperature_for_entropy",
     "tilt",
     "tilt_entropy_derivative",
     "token_entropy_mean",
     "token_statistics",
     "training_flop",
+    "transition_counts",
     "varentropy",
     "varentropy_from_logits",
     "wilson",

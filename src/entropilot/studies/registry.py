@@ -21,6 +21,7 @@ _MODULES: Final[dict[str, str]] = {
     "fish-school": "entropilot.studies.schooling_states",
     "ghosts": "entropilot.studies.convergence_radius",
     "invisible-leash": "entropilot.studies.invisible_leash",
+    "lr-perceptron": "entropilot.studies.step_size_perceptron",
     "neural-collapse": "entropilot.studies.neural_collapse",
     "oreo": "entropilot.studies.offline_reasoning",
     "passuntil": "entropilot.studies.passuntil",
@@ -30,6 +31,7 @@ _MODULES: Final[dict[str, str]] = {
     "ska": "entropilot.studies.knowledge_accumulation",
     "spae": "entropilot.studies.step_credit",
     "steer": "entropilot.studies.entropy_steering",
+    "stepnet": "entropilot.studies.stiff_depth",
 }
 
 
