@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 Film = Literal["html", "mp4", "both", "none"]
 
 #: Name, module and one line; the module holds ``SIMULATION``.
-SIMULATIONS: Final[Mapping[str, tuple[str, str]]] = {}
+SIMULATIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "ionchannel": (
+        "entropilot.experiments.simulated.ion_channel",
+        "an ion channel under a voltage step: gating, current, entropy production",
+    ),
+}
 
 
 @dataclass(frozen=True)
