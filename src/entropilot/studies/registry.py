@@ -25,6 +25,7 @@ _MODULES: Final[dict[str, str]] = {
     "lr-perceptron": "entropilot.studies.step_size_perceptron",
     "neural-collapse": "entropilot.studies.neural_collapse",
     "oreo": "entropilot.studies.offline_reasoning",
+    "boltzmann-gas": "entropilot.studies.boltzmann_gas",
     "passuntil": "entropilot.studies.passuntil",
     "pear": "entropilot.studies.phase_reward",
     "reasoning-utility": "entropilot.studies.reasoning_utility",
