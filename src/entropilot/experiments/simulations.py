@@ -30,6 +30,7 @@ SIMULATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "fish": (
         "entropilot.experiments.simulated.fish",
         "a school of fish that repel, align and attract, with seven entropies",
+    ),
     "ionchannel": (
         "entropilot.experiments.simulated.ion_channel",
         "an ion channel under a voltage step: gating, current, entropy production",
