@@ -18,7 +18,7 @@ from entropilot.studies.study import verdict
 @pytest.fixture(scope="module")
 def recorded() -> Any:
     path = resources.files("entropilot.studies") / "recorded" / "fish-school.quick.json"
-    return json.loads(path.read_text())["measurements"]
+    return [row["measurement"] for row in json.loads(path.read_text())["seeds"]]
 
 
 def test_a_smoke_run_is_plain_json_and_is_judged_and_drawn() -> None:

@@ -14,6 +14,7 @@ from entropilot.studies.study import Study
 _MODULES: Final[dict[str, str]] = {
     "instability": "entropilot.studies.instability",
     "cov-clip": "entropilot.studies.covariance_control",
+    "denoising-curriculum": "entropilot.studies.denoising_order",
     "diversity-precision": "entropilot.studies.shaped_pretraining",
     "dse": "entropilot.studies.representation_entropy",
     "entropy-dynamics": "entropilot.studies.entropy_dynamics",
