@@ -86,9 +86,6 @@ def findings(data: xr.Dataset, knobs: GasKnobs) -> Sequence[str]:
     energy = np.asarray(data["kinetic_energy"])
     cells = ", ".join(f"{width:g}" for width in knobs.widths)
     found = [
-        f"{2 * int(data['collisions'][-1]) / n:.2f} collisions a disc in a time of {last:g}; "
-        f"{int(data['events'][-1]):,} events. Kinetic energy changed by "
-        f"{abs(energy / energy[0] - 1).max():.0e} of itself.",
         f"Entropy gained at the end, per disc, at velocity cells of {cells}: "
         f"{', '.join(f'{g:.3f}' for g in gain[-1])}"
         + (
@@ -113,6 +110,11 @@ def findings(data: xr.Dataset, knobs: GasKnobs) -> Sequence[str]:
         if (all_of_it > 0).all() and knobs.start == "equilibrium":
             shares = ", ".join(f"{100 * f / a:.0f} %" for f, a in zip(free, all_of_it, strict=True))
             found.append(f"Free motion produced {shares} of it, collisions the rest.")
+    found.append(
+        f"{2 * int(data['collisions'][-1]) / n:.2f} collisions a disc in a time of {last:g}, "
+        f"{int(data['events'][-1]):,} events; kinetic energy changed by "
+        f"{abs(energy / energy[0] - 1).max():.0e} of itself."
+    )
     sparse = [width for width in knobs.widths if n < 5 * knobs.n_x * min((5 / width) ** 2, 1e9)]
     if sparse:
         found.append(
