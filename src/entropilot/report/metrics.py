@@ -138,8 +138,14 @@ def layer_colours(layers: Sequence[str]) -> dict[str, str]:
     return {layer: f"own s{i * (SHADES - 1) // (n - 1)}" for i, layer in enumerate(layers)}
 
 
-def series_picture(series: Series, kinds: Mapping[str, str]) -> Markup:
-    """A quantity against steps, a line a layer; empty where it has no finite value."""
+def series_picture(series: Series, kinds: Mapping[str, str], key: str) -> Markup:
+    """A quantity against steps, a line a layer; empty where it has no finite value.
+
+    Args:
+        series: to draw.
+        kinds: classes of the layers.
+        key: unique on the page.
+    """
     lines = {layer: points for layer, points in series.points.items() if points}
     if not lines:
         return Markup("")
@@ -167,11 +173,11 @@ def series_picture(series: Series, kinds: Mapping[str, str]) -> Markup:
             labels.append(Label(names[layer], shown[-1][1], kind))
     parts.append(end_labels(plot, labels))
     said = "; ".join(
-        f"{layer or 'run'}: {short_number(points[0][1])} to {short_number(points[-1][1])}"
+        f"{visible(layer) or 'run'}: {short_number(points[0][1])} to {short_number(points[-1][1])}"
         for layer, points in series.points.items()
         if points
     )
-    return picture(key_of(series.quantity), series.quantity, said, plot.height, *parts)
+    return picture(key, visible(series.quantity), said, plot.height, *parts)
 
 
 def short_number(value: float) -> str:
@@ -193,8 +199,10 @@ def _end_names(layers: Sequence[str]) -> dict[str, str]:
     named = [layer for layer in layers if layer != WHOLE]
     if len(named) >= N_COLOURS:
         named = [named[0], named[-1]]
+    said = {layer: visible(layer) for layer in named}
     return {
-        layer: layer if len(layer) <= LONGEST else f"…{layer[1 - LONGEST :]}" for layer in named
+        layer: name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
+        for layer, name in said.items()
     }
 
 
@@ -204,13 +212,18 @@ def _sections(series: Sequence[Series], kinds: Mapping[str, str]) -> list[Sectio
         if one.short != "failed":
             groups.setdefault(one.group, []).append(one)
     made = []
-    for group, members in sorted(groups.items(), key=lambda item: item[0] != ""):
+    ordered = sorted(groups.items(), key=lambda item: item[0] != "")
+    for number, (group, members) in enumerate(ordered):
         order = sorted(members, key=lambda s: FIRST.index(s.short) if s.short in FIRST else 99)
         drawn = [s for s in order if not s.is_constant] or order
-        panels = [Panel(series_picture(s, kinds), s.short, s.meaning) for s in drawn]
+        key = f"{key_of(group) or 'run'}-{number}"
+        panels = [
+            Panel(series_picture(s, kinds, f"{key}-{i}"), s.short, s.meaning)
+            for i, s in enumerate(drawn)
+        ]
         rows = [row for s in order for row in _table(s, kinds)]
         title = group[:1].upper() + group[1:] if group else "The run"
-        made.append(Section(key_of(title), title, [p for p in panels if p.picture], rows))
+        made.append(Section(key, title, [p for p in panels if p.picture], rows))
     return made
 
 

@@ -128,10 +128,10 @@ def solve(problem: Problem, rounds: int, look: Callable[[int], None] = lambda _n
         return value
 
     for n in range(rounds):
-        before = float(problem.value())
+        before = problem.value().item()
         solver.step(closure)  # type: ignore[no-untyped-call]
         look(n + 1)
-        if abs(before - float(problem.value())) < 1e-15:
+        if abs(before - problem.value().item()) < 1e-15:
             break
 
 
@@ -152,7 +152,7 @@ def _synthetic(depth: int, sizes: Sizes, seed: int) -> dict[str, Any]:
     return {
         "course": course,
         "end": _geometry(exact, solution),
-        "objective": float(exact.value()),
+        "objective": exact.value().item(),
         "objective_closed": solution.objective,
         "w_sq": _row_squares(exact),
         "w_sq_sgd": _row_squares(descent),
@@ -203,7 +203,7 @@ def _sweep(
             std = (0.3, 0.8, 1.5)[start % 3]  # small starts fall into the zero solution
             problem = start_of(counts, depth, sizes.sweep_width, decay, 100 * seed + start, std)
             solve(problem, sizes.solver_steps)
-            ends.append((float(problem.value()), float(np.sqrt(_row_squares(problem)[3]))))
+            ends.append((problem.value().item(), float(np.sqrt(_row_squares(problem)[3]))))
         best = min(ends)
         rows.append({
             "m": m, "w": best[1], "w_closed": float(closed.w_norm[3]), "objective": best[0],
@@ -277,7 +277,6 @@ STUDY = Study(
         "float64, the best of three in the sweep, of spread 0.3, 0.8 and 1.5: all zeros is a local "
         "minimum with three layers, and smaller starts fall into it. The course is that of SGD. "
         "The networks are 64-256-256-10 on scikit-learn's digits with a bias-free last layer; the "
-        "closed form "
-        "leaves out their body, so that only geometry and order are compared."
+        "closed form leaves out their body, so that only geometry and order are compared."
     ),
 )

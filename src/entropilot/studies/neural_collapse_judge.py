@@ -12,7 +12,7 @@ from entropilot.studies.training_arms import spread
 
 
 def judge(measurements: Sequence[Measurement]) -> list[Finding]:
-    """Seven statements; means over seeds, ranges in brackets."""
+    """Eight statements; means over seeds, ranges in brackets."""
     return [
         *_synthetic(measurements),
         *_sweep(measurements),
@@ -62,7 +62,9 @@ def _sweep(measurements: Sequence[Measurement]) -> list[Finding]:
     deep = [m["sweep"]["3"] for m in measurements]
     jumps = [min((r["w"] for r in rows if r["w"] > 1e-2), default=0.0) for rows in deep]
     agree = [float(np.mean([r["agreeing"] for r in rows])) for rows in deep]
-    worst = [max(abs(r["objective"] / r["objective_closed"] - 1) for r in rows) for rows in deep]
+    below = [
+        min(r["objective"] / r["objective_closed"] - 1 for r in rows) for rows in (*one, *deep)
+    ]
     return [
         Finding(
             "A class vanishes at and below its smallest count (1 layer, 12 samples)",
@@ -72,12 +74,18 @@ def _sweep(measurements: Sequence[Measurement]) -> list[Finding]:
             all(abs(v - 12) <= 1 for v in last) and bool(zero) and max(zero) < 1e-3,
         ),
         Finding(
-            "With 3 layers it vanishes in a jump, not smoothly",
-            f"smallest |w| that is not 0: {spread(jumps, '.2f')}; objective of the best of three "
-            f"starts off by {spread(worst, '.0e')}; {spread(agree, '.2f')} of single starts end "
-            "in the closed form",
-            "|w| jumps by more than 0.3, best objective within 1e-4",
-            min(jumps) > 0.3 and max(worst) < 1e-4,
+            "With 3 layers it vanishes in a jump, and nothing lies below the closed form",
+            f"smallest |w| that is not 0: {spread(jumps, '.2f')}; lowest objective found, relative "
+            f"to the closed form: {min(below):+.0e}",
+            "|w| jumps by more than 0.3, no objective below by 1e-9",
+            min(jumps) > 0.3 and min(below) > -1e-9,
+        ),
+        Finding(
+            "With 3 layers a minimiser reaches the closed form from random starts",
+            f"{spread(agree, '.2f')} of single starts do; the others end in local minima in which "
+            "a class has vanished",
+            "at least 0.9 of the starts",
+            min(agree) >= 0.9,
         ),
     ]
 

@@ -280,6 +280,46 @@ def test_a_flat_noisy_curve_neither_rises_nor_falls() -> None:
     assert wrong < 30  # two standard errors of a normal: 5 %, more for so few points
 
 
+def held_at(**fields: Any) -> dict[str, Any]:
+    control = {"knob": "coef", "quantity": "entropy", "set_point": 0.5, "low": 0.001, "high": 0.1}
+    return control | {"scale": "log", "relative": True, "slope": False} | fields
+
+
+def test_a_held_entropy_is_compared_with_fixed_settings(
+    make_arm: MakeArm, compare: Compare
+) -> None:
+    plain = [make_arm(seed=s, entropy=(0.6, 0.05)) for s in (0, 1)]
+    fixed = [make_arm("entropy-bonus", s, entropy=(0.6, 0.2)) for s in (0, 1)]
+    held = [
+        make_arm("entropy-bonus held", s, entropy=(0.6, 0.3), control=held_at()) for s in (0, 1)
+    ]
+    found = [f.text for f in findings(recipe_numbers(compare(*plain, *fixed, *held)))]
+    text = next(t for t in found if t.startswith("entropy-bonus held kept entropy"))
+    assert "its set point, 0.300, with coef between 0.0" in text
+    assert "The same recipe with coef fixed ended 3" in text
+    assert "% below it (entropy-bonus); other fixed settings ended 8" in text
+    assert text.endswith("% below (grpo).")
+    alone = said(compare(*plain, *held))
+    assert "Fixed settings, which know no set point, ended 8" in alone
+    assert "set point" not in said(compare(*plain, *fixed))
+
+
+def test_a_knob_at_its_limit_is_said_to_be_out_of_reach(
+    make_arm: MakeArm, compare: Compare
+) -> None:
+    stuck = make_arm("clip held", entropy=(0.6, 0.1), control=held_at(), at_limit=1.0)
+    text = said(compare(make_arm(), stuck))
+    assert "clip held did not keep entropy" in text
+    assert "at a limit in 100% of them" in text
+
+
+def test_a_held_slope_speaks_of_its_line(make_arm: MakeArm, compare: Compare) -> None:
+    held = make_arm("bonus", entropy=(0.6, 0.3), control=held_at(slope=True))
+    assert "kept entropy on its line" in said(compare(make_arm(), held))
+    short = make_arm("bonus", n_steps=3, control=held_at())
+    assert "set point" not in said(compare(make_arm(), short))
+
+
 def test_answers_that_the_length_limit_cuts_off_are_said(
     make_arm: MakeArm, compare: Compare
 ) -> None:
@@ -310,45 +350,3 @@ def test_answers_without_a_verdict_are_counted(make_arm: MakeArm, compare: Compa
     found = said(compare(replace(arm, rows=rows)))
     n = 3 * len(rows)
     assert f"The verifier gave no verdict on {n:,} answers of grpo, 38% of them" in found
-
-
-def held_at(**fields: Any) -> dict[str, Any]:
-    control = {"knob": "coef", "quantity": "entropy", "set_point": 0.5, "low": 0.001, "high": 0.1}
-    return control | {"scale": "log", "relative": True, "slope": False} | fields
-
-
-def test_a_held_entropy_is_compared_with_fixed_settings(
-    make_arm: MakeArm, compare: Compare
-) -> None:
-    plain = [make_arm(seed=s, entropy=(0.6, 0.05)) for s in (0, 1)]
-    fixed = [make_arm("entropy-bonus", s, entropy=(0.6, 0.2)) for s in (0, 1)]
-    held = [
-        make_arm("entropy-bonus held", s, entropy=(0.6, 0.3), control=held_at()) for s in (0, 1)
-    ]
-    found = [f.text for f in findings(recipe_numbers(compare(*plain, *fixed, *held)))]
-    text = next(t for t in found if t.startswith("entropy-bonus held kept entropy"))
-    assert "its set point, 0.300, with coef between 0.0" in text
-    assert "The same recipe with coef fixed ended 3" in text
-    assert (
-        "% below it (entropy-bonus); the other fixed settings ended off that point by grpo -8"
-        in text
-    )
-    alone = said(compare(*plain, *held))
-    assert "Fixed settings, which know no set point, ended off that point by grpo -8" in alone
-    assert "set point" not in said(compare(*plain, *fixed))
-
-
-def test_a_knob_at_its_limit_is_said_to_be_out_of_reach(
-    make_arm: MakeArm, compare: Compare
-) -> None:
-    stuck = make_arm("clip held", entropy=(0.6, 0.1), control=held_at(), at_limit=1.0)
-    text = said(compare(make_arm(), stuck))
-    assert "clip held did not keep entropy" in text
-    assert "at a limit in 100% of them" in text
-
-
-def test_a_held_slope_speaks_of_its_line(make_arm: MakeArm, compare: Compare) -> None:
-    held = make_arm("bonus", entropy=(0.6, 0.3), control=held_at(slope=True))
-    assert "kept entropy on its line" in said(compare(make_arm(), held))
-    short = make_arm("bonus", n_steps=3, control=held_at())
-    assert "set point" not in said(compare(make_arm(), short))
