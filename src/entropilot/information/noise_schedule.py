@@ -53,7 +53,8 @@ def alpha_bar(
             raise ConfigurationError(
                 f"betas run from {beta_first} to {beta_last}; they must lie between 0 and 1"
             )
-        return np.cumprod(1 - np.linspace(beta_first, beta_last, T, dtype=np.float64))
+        beta: Floats = np.linspace(beta_first, beta_last, T)
+        return np.asarray(np.cumprod(1 - beta), dtype=np.float64)
     angle = (np.arange(T + 1) / T + COSINE_OFFSET) / (1 + COSINE_OFFSET) * np.pi / 2
     left = np.cos(angle) ** 2
     return np.cumprod(1 - np.minimum(1 - left[1:] / left[:-1], LARGEST_BETA))

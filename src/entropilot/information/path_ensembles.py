@@ -260,7 +260,8 @@ def _finite(
         moved = rows[..., observed.i] * along
         flat = moved.reshape(-1, moved.shape[-1])
         made: Any = np.stack([np.bincount(observed.j, row, minlength=n) for row in flat])
-        return made.reshape(*rows.shape[:-1], n)
+        shaped: Floats = made.reshape(*rows.shape[:-1], n)
+        return shaped
 
     value, mean = 0.0, np.zeros(m)
     u, first, second = start, np.zeros((m, n)), np.zeros((m, m, n))

@@ -1,4 +1,4 @@
-"""Study of logistic descent with any step size: is its limit the perceptron, and is loss a guide?"""
+"""Study of logistic descent with large steps: is it the perceptron, and is loss a guide?"""
 
 from __future__ import annotations
 

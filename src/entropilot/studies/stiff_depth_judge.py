@@ -88,6 +88,7 @@ def _digits(measurements: Sequence[Measurement]) -> list[Finding]:
         for r in rows
     ]
     gain = [a - b for a, b in zip(accuracy["step"], accuracy["plain"], strict=True)]
+    gates = [r["gate_correlation"] for name in ("sam", "step") for r in runs[name]]
     return [
         Finding(
             "Digits: every network learns",
@@ -102,6 +103,12 @@ def _digits(measurements: Sequence[Measurement]) -> list[Finding]:
             f"{spread(falls, '.1f')}; before training {spread(started, '.1f')}",
             "above 1 in every network and seed",
             min(falls) > 1,
+        ),
+        Finding(
+            "Digits: gates shorten steps where the network is stiff",
+            f"correlation of gate and rate {spread(gates, '.2f')} (sam and step)",
+            "below 0 in every run",
+            max(gates) < 0,
         ),
         Finding(
             "Digits: step-size gates classify better",
