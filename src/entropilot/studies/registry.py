@@ -30,6 +30,7 @@ _MODULES: Final[dict[str, str]] = {
     "ska": "entropilot.studies.knowledge_accumulation",
     "spae": "entropilot.studies.step_credit",
     "steer": "entropilot.studies.entropy_steering",
+    "stepmix": "entropilot.studies.conservative_exploration",
 }
 
 
