@@ -142,8 +142,8 @@ def checked_rewards(r: ArrayLike, shape: tuple[int, ...] | None = None) -> Float
         h, s, a = np.argwhere(bad)[0]
         raise InputError(
             f"r[h={h}, s={s}, a={a}] is {rewards[h, s, a]:.6g}; expected rewards in [0, 1], so "
-            "that a return is at most H: rescale with (r - r.min()) / (r.max() - r.min()), and gamma "
-            "alike"
+            "that a return is at most H: rescale with (r - r.min()) / (r.max() - r.min()), and "
+            "gamma alike"
         )
     return rewards
 

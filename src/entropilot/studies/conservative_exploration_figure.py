@@ -85,5 +85,7 @@ def _draw_tightness(axes: Axes, measurements: Sequence[Measurement]) -> None:
                 label=f"power {power} of 1/κ",
             )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="room κ = baseline's value - γ")
+    axes.minorticks_off()
+    axes.set_xticks([0.05, 0.1, 0.2, 0.4], ["0.05", "0.1", "0.2", "0.4"])
     axes.set_ylabel("first mixed episode")
     axes.set_title("A tight constraint takes patience", fontsize=10)
