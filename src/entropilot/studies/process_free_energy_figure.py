@@ -45,7 +45,7 @@ def draw(measurements: Sequence[Measurement]) -> Figure:
     for axes in (second, third):
         axes.set_xlabel("driving force")
         axes.legend(frameon=False, fontsize=9)
-    third.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0.0, 0.93))
+    third.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(0.0, 0.55))
     _ring(fourth, measurements)
     for axes in (first, second, third, fourth):
         axes.spines[["top", "right"]].set_visible(False)

@@ -130,8 +130,8 @@ def _second_law(measurements: Sequence[Measurement]) -> Finding:
     return Finding(
         "Information is lost, never gained, and who sees less sees less production",
         f"channel at 51 mV, nats a ms: current x drop {c['dissipation']:.4f}; with the bath of "
-        f"every ion seen {c['moves']:.4f}, with states alone {c['states']:.1e}; smallest loss in a step "
-        f"{c['smallest_loss']:.1e}; a ring of 12, nats a step: {seen}",
+        f"every ion seen {c['moves']:.4f}, with states alone {c['states']:.1e}; smallest loss in a "
+        f"step {c['smallest_loss']:.1e}; a ring of 12, nats a step: {seen}",
         "moves give current x drop; a coarser view never more than a finer one; losses >= 0",
         closes
         and c["states"] <= c["moves"]
