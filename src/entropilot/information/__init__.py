@@ -94,6 +94,9 @@ from entropilot.information.extrapolation import (
     ExtrapolatedPass,
     pass_at_k_extrapolated,
 )
+from entropilot.information.frechet import (
+    frechet_distance,
+)
 from entropilot.information.growth import (
     GrowthShape,
     circuits,
@@ -135,6 +138,12 @@ from entropilot.information.learnable_structure import (
     spread_mean,
     structure_difference,
 )
+from entropilot.information.marginal_divergence import (
+    StepKL,
+    gaussian_step_kl,
+    mixture_step_kl,
+    sample_step_kl,
+)
 from entropilot.information.markov_chains import (
     closed_classes,
     lumped_chain,
@@ -157,6 +166,10 @@ from entropilot.information.maximum_entropy import (
     maxent_ladder,
     relative_entropy,
     temperature_for_entropy,
+)
+from entropilot.information.noise_schedule import (
+    alpha_bar,
+    signal_to_noise,
 )
 from entropilot.information.nucleus import (
     nucleus_entropy,
@@ -258,6 +271,12 @@ from entropilot.information.statistics import (
     TokenStatistics,
     token_statistics,
 )
+from entropilot.information.stiffness import (
+    lipschitz_index,
+    rate_index,
+    stiffness_match,
+    stiffness_ratio,
+)
 from entropilot.information.support import (
     SupportMonitor,
     expected_support,
@@ -349,12 +368,14 @@ __all__ = [
     "SequenceMeasures",
     "SequenceSignal",
     "SpreadMean",
+    "StepKL",
     "SupportMonitor",
     "TaskRate",
     "TokenStatistics",
     "TopK",
     "above_chance",
     "adjacency_entropy",
+    "alpha_bar",
     "answer_entropy",
     "answer_entropy_of_groups",
     "auc",
@@ -406,8 +427,10 @@ __all__ = [
     "fit_two_circuits",
     "forecast_entropy_law",
     "forget_stream",
+    "frechet_distance",
     "gaussian_entropy",
     "gaussian_path_free_energy",
+    "gaussian_step_kl",
     "green_kubo",
     "growth_shape",
     "head_gradients",
@@ -425,6 +448,7 @@ __all__ = [
     "kt_epiplexity",
     "law_from_compute_fit",
     "learnable_structure",
+    "lipschitz_index",
     "listed_kind",
     "log_minus_log",
     "lumped_chain",
@@ -439,6 +463,7 @@ __all__ = [
     "maxent",
     "maxent_ladder",
     "mdl_frontier",
+    "mixture_step_kl",
     "mutual_information",
     "nsr_bound",
     "nucleus_entropy",
@@ -457,12 +482,14 @@ __all__ = [
     "prequential_epiplexity",
     "pu_from_counts",
     "published_laws",
+    "rate_index",
     "read_stream",
     "relative_entropy",
     "relaxation_information",
     "requential_epiplexity",
     "response",
     "roc_curve",
+    "sample_step_kl",
     "sampler_match",
     "scaling_law_epiplexity",
     "sequence_bounds",
@@ -470,11 +497,14 @@ __all__ = [
     "sequence_signal",
     "shannon_binned",
     "sign_test",
+    "signal_to_noise",
     "simulate_chain",
     "spearman",
     "spread_mean",
     "stack_results",
     "stationary",
+    "stiffness_match",
+    "stiffness_ratio",
     "structure_difference",
     "support_category",
     "support_dynamics",

@@ -14,14 +14,18 @@ from entropilot.studies.study import Study
 _MODULES: Final[dict[str, str]] = {
     "instability": "entropilot.studies.instability",
     "cov-clip": "entropilot.studies.covariance_control",
+    "denoising-curriculum": "entropilot.studies.denoising_order",
     "diversity-precision": "entropilot.studies.shaped_pretraining",
     "dse": "entropilot.studies.representation_entropy",
     "entropy-dynamics": "entropilot.studies.entropy_dynamics",
     "epiplexity": "entropilot.studies.epiplexity",
+    "fish-school": "entropilot.studies.schooling_states",
     "ghosts": "entropilot.studies.convergence_radius",
     "invisible-leash": "entropilot.studies.invisible_leash",
+    "lr-perceptron": "entropilot.studies.step_size_perceptron",
     "neural-collapse": "entropilot.studies.neural_collapse",
     "oreo": "entropilot.studies.offline_reasoning",
+    "boltzmann-gas": "entropilot.studies.boltzmann_gas",
     "passuntil": "entropilot.studies.passuntil",
     "pear": "entropilot.studies.phase_reward",
     "reasoning-utility": "entropilot.studies.reasoning_utility",
@@ -30,6 +34,7 @@ _MODULES: Final[dict[str, str]] = {
     "spae": "entropilot.studies.step_credit",
     "statmech": "entropilot.studies.process_free_energy",
     "steer": "entropilot.studies.entropy_steering",
+    "stepnet": "entropilot.studies.stiff_depth",
 }
 
 
