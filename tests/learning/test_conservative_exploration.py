@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entropilot.errors import BrokenNumbersError, ConfigurationError, InputError
-from entropilot.learning.conservative_explorer import ConservativeExplorer, kind_names
+from entropilot.learning.conservative_explorer import ConservativeExplorer
 from entropilot.learning.exploration_run import estimate_episodes, simulate
 from entropilot.learning.offline_baseline import offline_baseline
 from entropilot.learning.safe_mixtures import eps_mixture, mixture_policy, step_mixture
@@ -129,7 +129,6 @@ def test_the_smallest_candidate_is_taken_though_bounds_do_not_rise() -> None:
     assert step_mixture([0.1, 0.6, 0.2, 0.4], 0.5).kind == "baseline"
     assert step_mixture([0.0, 0.0], 0.0).kind == "optimistic"
     assert eps_mixture(0.1, 0.2, 0.5) == ("baseline", 1.0)
-    assert kind_names(np.array([1])) == ["mixture"]
 
 
 def quiet(*args: Any, **settings: Any) -> ConservativeExplorer:
