@@ -122,7 +122,7 @@ def _digits(measurements: Sequence[Measurement]) -> list[Finding]:
         ),
         Finding(
             "Digits: gates in 3 of 10 blocks suffice (lottery ticket)",
-            f"accuracy with gates in the 3 stiffest blocks minus gates in all {spread(against_all)}",
+            f"accuracy with gates in the 3 stiffest minus gates in all {spread(against_all)}",
             "0 or above in every seed",
             min(against_all) >= 0,
         ),
