@@ -34,7 +34,9 @@ def counts_of(mdp: TabularMDP, n: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     visits = rng.integers(0, n + 1, mdp.r.shape)
     return np.stack([
-        rng.multinomial(v, p) for v, p in zip(visits.ravel(), mdp.P.reshape(-1, mdp.P.shape[-1]))
+        rng.multinomial(v, p) for v, p in zip(
+            visits.ravel(), mdp.P.reshape(-1, mdp.P.shape[-1]), strict=True
+        )
     ]).reshape(mdp.P.shape)  # fmt: skip
 
 
@@ -271,7 +273,7 @@ def test_offline_baseline_is_below_its_value_and_improves() -> None:
         assert offline_baseline(logs, mdp.r, 0.1, split=True).lower <= found.lower + 0.2
     assert lowers == sorted(lowers)
     assert mdp.value(found.policy) > 0.9 * mdp.optimal().V[0, 0]
-    with pytest.raises(InputError, match="below gamma = 2.9, after 200000 trajectories"):
+    with pytest.raises(InputError, match="after 200000 trajectories"):
         offline_baseline(logs, mdp.r, 0.1, gamma=2.9)
     warm = quiet(mdp.r, found.policy, 0.3, counts=np.zeros_like(mdp.P, int),
                  baseline_from_counts=True)  # fmt: skip

@@ -31,6 +31,10 @@ SIMULATIONS: Final[Mapping[str, tuple[str, str]]] = {
         "entropilot.experiments.simulated.fish",
         "a school of fish that repel, align and attract, with seven entropies",
     ),
+    "gas": (
+        "entropilot.experiments.simulated.gas",
+        "hard discs, exactly: free expansion and others, with their Boltzmann entropy",
+    ),
     "ionchannel": (
         "entropilot.experiments.simulated.ion_channel",
         "an ion channel under a voltage step: gating, current, entropy production",

@@ -48,7 +48,11 @@ def scene_frames(
     values = scene.colours
     norm = Normalize(*_range(values)) if values is not None else None
     n_points = scene.positions.shape[1]
-    area = float(np.clip(DOTS / max(n_points, 1) / 60, 1.0, 40.0))
+    area: Any = float(np.clip(DOTS / max(n_points, 1) / 60, 1.0, 40.0))
+    if flat and scene.radii is not None:
+        span = stage.get_ylim()
+        point = 72 / 100 * height * (0.76 if shown else 1.0) / (span[1] - span[0])
+        area = np.maximum((2 * point * scene.radii) ** 2, 1.0)
     dots = stage.scatter([], [], s=area, linewidths=0, zorder=3)
     lines = LineCollection([], linewidths=1.1, zorder=2)
     stage.add_collection(lines)
@@ -69,6 +73,8 @@ def scene_frames(
         spots, depth = _project(centred, turn, size)
         order = np.argsort(-depth) if depth is not None else np.arange(n_points)
         dots.set_offsets(spots[order])
+        if flat:
+            dots.set_sizes(np.broadcast_to(area, n_points))
         if depth is not None:
             dots.set_sizes(area * np.clip(1.1 - 0.9 * depth[order], 0.35, 2.0))
         if values is None or norm is None:

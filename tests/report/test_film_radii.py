@@ -1,0 +1,21 @@
+"""Discs in a film are as large as they are said to be."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from entropilot.report.scene import Scene
+from entropilot.report.scene_film import scene_frames
+
+
+def test_a_disc_covers_its_share_of_the_box_in_a_film() -> None:
+    def lit(radius: float) -> int:
+        one = Scene("a disc", np.zeros(1), np.full((1, 1, 2), 0.5), np.zeros(2), np.ones(2),
+                    radii=np.array([radius]))  # fmt: skip
+        frame = next(scene_frames(one, width=640, height=360)).astype(int)
+        return int((frame[60:300, 200:440].max(axis=2) > 140).sum())
+
+    small, large = lit(0.1), lit(0.2)
+    edge = 360 / 1.06  # pixels of the box
+    assert abs(large / (np.pi * (0.2 * edge) ** 2) - 1) < 0.1
+    assert abs(large / small - 4) < 0.5
