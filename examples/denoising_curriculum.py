@@ -1,7 +1,6 @@
 """A diffusion trainer's loop with a curriculum of timesteps: two lines are new, marked below.
 
-The loop is that of diffusers' training scripts in plain torch; here an MLP learns the digits that
-scikit-learn ships. The curriculum only draws timesteps.
+The loop is that of diffusers' training scripts, in plain torch, for scikit-learn's digits.
 
 python examples/denoising_curriculum.py
 """
@@ -26,17 +25,16 @@ class Denoiser(nn.Module):
 
     def __init__(self, width=128):
         super().__init__()
-        self.time = nn.Embedding(T, width)
+        self.time, self.start = nn.Embedding(T, width), nn.Linear(64, width)
         self.body = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.start, self.end = nn.Linear(64, width), nn.Linear(width, 64)
+        self.end = nn.Linear(width, 64)
 
     def forward(self, x, t):
         """[B, 64] and [B]."""
         return self.end(self.body(self.start(x) + self.time(t)))
 
 
-model = Denoiser()
-optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+optimizer = torch.optim.AdamW((model := Denoiser()).parameters(), 2e-3)
 clusters = cluster_timesteps(signal_to_noise(schedule), 5)
 # a cap, so that a loss which falls for long does not keep the hard timesteps out
 curriculum = TimestepCurriculum(clusters, patience=12, max_stage_steps=150, n_timesteps=T)
@@ -49,9 +47,7 @@ for step in range(1, STEPS + 1):
     loss.backward()
     optimizer.step()
     curriculum.update(loss.item(), step)  # new: after the optimiser's step
-    if step % 150 == 0:
-        print(f"step {step}: timesteps from {curriculum.allowed()[0]} to {T - 1} are in")
-print("steps of each stage:", curriculum.stage_steps)  # save curriculum.state_dict() with the model
+print("steps of each stage:", curriculum.stage_steps)  # save its state_dict with the model
 
 x = torch.randn(500, 64)  # ancestral sampling, DDPM's algorithm 2
 with torch.no_grad():
@@ -59,6 +55,6 @@ with torch.no_grad():
         a, before = kept[i], kept[i - 1] if i else torch.ones(1)
         guess = ((x - (1 - a).sqrt() * model(x, torch.full((500,), i))) / a.sqrt()).clamp(-1, 1)
         share, left = (1 - before) / (1 - a), a / before
-        mean = before.sqrt() * (1 - left) / (1 - a) * guess + left.sqrt() * share * x
-        x = mean + (share * (1 - left)).sqrt() * torch.randn_like(x)
+        x = before.sqrt() * (1 - left) / (1 - a) * guess + left.sqrt() * share * x
+        x += (share * (1 - left)).sqrt() * torch.randn_like(x)
 print(f"Frechet distance of 500 samples to the data: {frechet_distance(x, images):.2f}")

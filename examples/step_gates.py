@@ -1,7 +1,6 @@
 """Step-size gates in a small residual CNN on scikit-learn's digits, and where it is stiff.
 
-A network trains; then gates are attached to its blocks, which changes no output until they learn,
-and only they are trained. The meter measures stiffness along depth while it trains.
+A network trains, measured along its depth; then it is given gates, and only they are trained.
 
 python examples/step_gates.py
 """
@@ -32,8 +31,8 @@ class BasicBlock(nn.Module):
 torch.manual_seed(0)
 x, y = (torch.tensor(v) for v in load_digits(return_X_y=True))
 x = x.float().reshape(-1, 1, 8, 8) / 16
-stage = nn.Sequential(*[BasicBlock(8) for _ in range(4)])
-model = nn.Sequential(nn.Conv2d(1, 8, 3), stage, nn.Flatten(), nn.Linear(8 * 36, 10))
+blocks = nn.Sequential(*[BasicBlock(8) for _ in range(4)])
+model = nn.Sequential(nn.Conv2d(1, 8, 3), blocks, nn.Flatten(), nn.Linear(8 * 36, 10))
 
 
 def train(parameters, steps, recorder=None):
@@ -46,11 +45,10 @@ def train(parameters, steps, recorder=None):
         loss.backward()
         optimizer.step()
         if recorder and (row := recorder.step(loss=loss.item())):
-            rates = [round(v, 2) for name, v in row.items() if "/rate@" in name]
-            print(f"step {row['step']}: rate along depth", rates)
-    right = float((model.eval()(x[1200:]).argmax(1) == y[1200:]).float().mean())
+            print("along depth:", [round(v, 2) for name, v in row.items() if "/rate@" in name])
+    right = (model.eval()(x[1200:]).argmax(1) == y[1200:]).float().mean()
     model.train()
-    return round(right, 3)
+    return round(right.item(), 3)
 
 
 probe = (x[1200:], None)

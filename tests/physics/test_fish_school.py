@@ -57,12 +57,13 @@ def test_presets_start_where_the_published_runs_did(preset: str, value: float) -
     assert rotation(*initial_state(PRESETS[preset])) == pytest.approx(value, abs=5e-7)
 
 
-@pytest.mark.parametrize("n", [40, 300])  # by pairs and by cells
+@pytest.mark.parametrize("by_cells", [False, True])
 def test_a_run_is_the_same_at_any_number_of_threads(
-    n: int, monkeypatch: pytest.MonkeyPatch
+    by_cells: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("entropilot.physics.fish_school._cells_pay", lambda _n, _m: by_cells)
     monkeypatch.setattr("entropilot.physics.fish_school.PAIRS_FOR_THREADS", 0)
-    one, four = (simulate(replace(SMALL, n_fish=n), 20, threads=threads) for threads in (1, 4))
+    one, four = (simulate(replace(SMALL, n_fish=150), 20, threads=threads) for threads in (1, 4))
     assert np.array_equal(one.x, four.x)
     assert np.array_equal(one.u, four.u)
 
@@ -78,9 +79,10 @@ def test_cells_and_pairs_agree(seed: int, n: int, cells: float, blind: float) ->
     params = Couzin(n, 10.0, 1.0, 0.3, 0.8, 10.0 / cells, blind_angle=blind, seed=seed)
     x, u = initial_state(params)
     z = np.random.default_rng(seed).standard_normal((n, 3))
-    found = couzin_step(x, u, params, z)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("entropilot.physics.fish_school.FEWEST_FOR_CELLS", 10**9)
+        patch.setattr("entropilot.physics.fish_school._cells_pay", lambda _n, m: m >= 3)
+        found = couzin_step(x, u, params, z)
+        patch.setattr("entropilot.physics.fish_school._cells_pay", lambda _n, _m: False)
         expected = couzin_step(x, u, params, z)
     # sums in another order; a turn near 180 degrees can enlarge the difference
     assert abs(found[1] - expected[1]).max() < 1e-9

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,30 +127,24 @@ def test_frames_of_several_shapes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.browser
-def test_the_page_plays_turns_and_seeks(tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
+def test_the_page_plays_turns_and_seeks(tmp_path: Path, browser: Any) -> None:
     page_file = write_scene(tmp_path / "scene.html", swarm())
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        page = browser.new_page(reduced_motion="reduce")
-        troubles: list[str] = []
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
-        page.goto(page_file.as_uri())
-        assert page.text_content("#clock") == "t = 0"
-        before = page.evaluate("document.getElementById('view').toDataURL()")
-        page.mouse.move(400, 400)
-        page.mouse.down()
-        page.mouse.move(500, 430)
-        page.mouse.up()
-        assert page.evaluate("document.getElementById('view').toDataURL()") != before
-        page.keyboard.press("ArrowRight")
-        assert page.input_value("#time") == "1"
-        page.click("#play")
-        page.wait_for_timeout(600)
-        assert int(page.input_value("#time")) > 3
-        browser.close()
+    page = browser.new_page(reduced_motion="reduce")
+    troubles: list[str] = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
+    page.goto(page_file.as_uri())
+    assert page.text_content("#clock") == "t = 0"
+    before = page.evaluate("document.getElementById('view').toDataURL()")
+    page.mouse.move(400, 400)
+    page.mouse.down()
+    page.mouse.move(500, 430)
+    page.mouse.up()
+    assert page.evaluate("document.getElementById('view').toDataURL()") != before
+    page.keyboard.press("ArrowRight")
+    assert page.input_value("#time") == "1"
+    page.click("#play")
+    page.wait_for_timeout(600)
+    assert int(page.input_value("#time")) > 3
+    page.close()
     assert not troubles

@@ -109,7 +109,7 @@ def _run(config: ExperimentConfig, plan: ArmPlan, settings: TrainSettings, tell:
                 _train_in_trl(subject, objective, settings, folder, (*trackers, tell))
             else:
                 start = Evaluation(**_evaluations(folder)["start"]["evaluation"])
-            train(trainee, folder, progress=tell, identity=_identity(config, plan), start=start)
+                train(trainee, folder, progress=tell, identity=_identity(config, plan), start=start)
         except (NonFiniteError, NonFiniteLossError) as error:
             write_atomically(folder / STOPPED_FILE, json.dumps({"reason": str(error)}))
             return

@@ -23,14 +23,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 LN2: Final = math.log(2.0)
-LOG2E: Final = 1.0 / LN2
 TILE: Final = 1024  # elements a kernel works on at a time: 4 kB of float32
 
 F32 = np.float32
-_LOG2E_32 = F32(1.4426950408889634)
+LOG2E_32 = F32(1.4426950408889634)
+LN2_32 = F32(LN2)
 _LN2_HIGH_32 = F32(0.693359375)  # few bits, so that n * high is exact
 _LN2_LOW_32 = F32(-2.12194440e-4)
-_HALF_32 = F32(0.5)
 _ONE_32 = F32(1.0)
 FLOOR_32 = F32(-87.0)  # exp(-87) = 1.6e-38 is the last normal float32
 # Minimax coefficients of (exp(r) - 1 - r) / r^2 on |r| <= ln(2) / 2, highest power first (Cephes).
@@ -83,13 +82,7 @@ _I32, _I64, _HALF = ir.IntType(32), ir.IntType(64), ir.HalfType()
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
 
 # numba widens int32 arithmetic to int64, which halves the vector width; so integers stay in here.
-trunc32 = _cast(types.int32, types.float32, lambda b, x: b.fptosi(x, _I32))
 trunc64 = _cast(types.int32, types.float64, lambda b, x: b.fptosi(x, _I32))
-pow2_32 = _cast(
-    types.float32,
-    types.int32,
-    lambda b, n: b.bitcast(b.shl(b.add(n, _I32(127)), _I32(23)), _FLOAT),
-)
 pow2_64 = _cast(
     types.float64,
     types.int32,
@@ -195,12 +188,11 @@ def element_bytes(element: Any) -> int:
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def exp32(x: Any) -> Any:
     """exp(x) of a float32 in [-87, 88]; not checked."""
-    n = trunc32(x * _LOG2E_32 + (_HALF_32 if x > F32(0) else -_HALF_32))
-    k = F32(n)
-    r = x - k * _LN2_HIGH_32
-    r = r - k * _LN2_LOW_32
+    n = nearest32(x * LOG2E_32)
+    r = x - n * _LN2_HIGH_32
+    r = r - n * _LN2_LOW_32
     p = ((((_E0 * r + _E1) * r + _E2) * r + _E3) * r + _E4) * r + _E5
-    return (p * r * r + r + _ONE_32) * pow2_32(n)
+    return times_pow2_32(p * r * r + r + _ONE_32, n)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
@@ -208,7 +200,7 @@ def exp2_32(y: Any) -> Any:
     """2^y of a float32 in [-125.6, 127], relative error 2.5e-7, exact at whole numbers; unchecked.
 
     Fewer instructions than ``exp32``: no reduction in two parts, two powers less. The rounding of
-    y itself counts too: where y stands for x log2(e), 4e-8 |x|.
+    y itself counts too: where y stands for x log2(e), 6e-8 |x|.
     """
     n = nearest32(y)
     f = y - n
@@ -276,11 +268,6 @@ def exponential(x: Any) -> Any:
     raise NotImplementedError
 
 
-def power_of_two(y: Any) -> Any:
-    """2^y in the argument's own precision; only inside kernels."""
-    raise NotImplementedError
-
-
 def log_one_plus(x: Any) -> Any:
     """Logarithm of 1 + x, x in [0, 1], in the argument's own precision; only inside kernels."""
     raise NotImplementedError
@@ -289,11 +276,6 @@ def log_one_plus(x: Any) -> Any:
 @overload(exponential, strict=False)
 def _exponential(x: Any) -> Any:
     return (lambda x: exp32(x)) if x == types.float32 else (lambda x: exp64(x))  # noqa: PLW0108
-
-
-@overload(power_of_two, strict=False)
-def _power_of_two(y: Any) -> Any:
-    return (lambda y: exp2_32(y)) if y == types.float32 else (lambda y: exp64(y * LN2))  # noqa: PLW0108
 
 
 @overload(log_one_plus, strict=False)

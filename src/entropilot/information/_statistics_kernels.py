@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from entropilot.information._numeric import (
     LN2,
-    LOG2E,
+    LN2_32,
+    LOG2E_32,
     TILE,
     bfloat16_bits,
+    exp2_32,
     exponential,
     float16_bits,
     log_one_plus,
-    power_of_two,
     prefetch,
     tile_maximum,
 )
@@ -81,41 +82,67 @@ def largest_of(tile: Array, n: int) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _tile_sums(tile: Array, n: int, top: Any, scale: Any, floor: Any) -> tuple[float, float, float]:
-    """Sums of e, e y and e y^2 with e = 2^y, y = (x - top) scale, raised to the floor."""
+def _tile_sums(
+    tile: Array, n: int, top: Any, inverse_temperature: Any, floor: Any
+) -> tuple[float, float, float]:
+    """Sums of e, e z and e z^2 with e = exp(z), z = (x - top) / T, raised to the floor."""
     zero = tile.dtype.type(0.0)
     s = t = u = zero
     for j in range(n):
-        y = (tile[j] - top) * scale
-        y = floor if y < floor else y  # nan stays nan
-        e = zero if y <= floor else power_of_two(y)
+        z = (tile[j] - top) * inverse_temperature
+        z = floor if z < floor else z  # nan stays nan
+        e = exponential(z)
+        e = zero if z <= floor else e
         s += e
-        ey = e * y
-        t += ey
-        u += ey * y
+        ez = e * z
+        t += ez
+        u += ez * z
     return s, t, u
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _tile_sums_and_squares(
-    tile: Array, n: int, top: Any, scale: Any, floor: Any
+    tile: Array, n: int, top: Any, inverse_temperature: Any, floor: Any
 ) -> tuple[float, float, float, float, float]:
-    """The sums of :func:`_tile_sums`, and those of e^2 and e^2 y."""
+    """The sums of :func:`_tile_sums`, and those of e^2 and e^2 z."""
     zero = tile.dtype.type(0.0)
     half = floor * tile.dtype.type(0.5)  # below, e^2 is no normal number and adds nothing
     s = t = u = s2 = t2 = zero
     for j in range(n):
+        z = (tile[j] - top) * inverse_temperature
+        z = floor if z < floor else z  # nan stays nan
+        e = exponential(z)
+        e = zero if z <= floor else e
+        s += e
+        ez = e * z
+        t += ez
+        u += ez * z
+        w = zero if z <= half else e
+        s2 += w * w
+        t2 += w * ez
+    return s, t, u, s2, t2
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _narrow_tile_sums(
+    tile: Array, n: int, top: Any, inverse_temperature: Any, floor: Any
+) -> tuple[float, float, float]:
+    """The sums of :func:`_tile_sums` for logits that had 16 bits, in fewer instructions.
+
+    With y = z log2(e) and e = 2^y: an error of 6e-8 |z| more, far below the rounding to 16 bits.
+    """
+    zero = tile.dtype.type(0.0)
+    scale, lowest = inverse_temperature * LOG2E_32, floor * LOG2E_32
+    s = t = u = zero
+    for j in range(n):
         y = (tile[j] - top) * scale
-        y = floor if y < floor else y  # nan stays nan
-        e = zero if y <= floor else power_of_two(y)
+        y = lowest if y < lowest else y  # nan stays nan
+        e = zero if y <= lowest else exp2_32(y)
         s += e
         ey = e * y
         t += ey
         u += ey * y
-        w = zero if y <= half else e
-        s2 += w * w
-        t2 += w * ey
-    return s, t, u, s2, t2
+    return s, t * LN2_32, u * (LN2_32 * LN2_32)
 
 
 @njit(cache=True, nogil=True)
@@ -127,10 +154,7 @@ def extend_sums(
 
     A row starts from ``sums = [-inf, 0, 0, 0, 0, 0]``.
     """
-    real = tile.dtype.type
-    scale2 = real(inverse_temperature * LOG2E)  # the sums of a tile are in powers of two
-    floor2 = real(floor * LOG2E)
-    top = real(sums[TOP])
+    top = tile.dtype.type(sums[TOP])
     s, t, u, s2, t2 = sums[S], sums[T], sums[U], sums[S2], sums[T2]
     for j in range(0, n, TILE):
         width = min(TILE, n - j)
@@ -155,16 +179,20 @@ def extend_sums(
                 s2 = scale * s2
             top = largest
         if squares:
-            ds, dt, du, ds2, dt2 = _tile_sums_and_squares(tile, width, top, scale2, floor2)
+            ds, dt, du, ds2, dt2 = _tile_sums_and_squares(
+                tile, width, top, inverse_temperature, floor
+            )
             s2 += ds2
-            t2 += dt2 * LN2
+            t2 += dt2
+        elif bits == 0:
+            ds, dt, du = _tile_sums(tile, width, top, inverse_temperature, floor)
         else:
-            ds, dt, du = _tile_sums(tile, width, top, scale2, floor2)
+            ds, dt, du = _narrow_tile_sums(tile, width, top, inverse_temperature, floor)
         s += ds
-        t += dt * LN2
-        u += du * (LN2 * LN2)
+        t += dt
+        u += du
     sums[TOP], sums[S], sums[T], sums[U], sums[S2], sums[T2] = top, s, t, u, s2, t2
-    return not np.isnan(t)
+    return not np.isnan(s)
 
 
 @njit(cache=True, nogil=True)

@@ -29,6 +29,8 @@ METER_MEANINGS: Final[dict[str, str]] = {
     "flow/lagrangian": "Lagrangian of the step, a neuron and example",
     "flow/z_norm": "root mean square of the pre-activations",
     "flow/flow_norm": "root mean square change of the pre-activations a step",
+    "stiffness/rate": "relative change of the features in the block (rate index), mean",
+    "stiffness/rate_std": "spread of the rate index over examples",
     "failed": "1 where the meter could not measure the layer",
 }
 

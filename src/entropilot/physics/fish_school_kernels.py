@@ -103,6 +103,50 @@ def _turned(
     return qx, qy, qz
 
 
+@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+def _gather_all(
+    x: Floats, y: Floats, z: Floats, u: Floats, v: Floats, w: Floats, i: int, sees: bool, c: Floats
+) -> Sums:
+    """The sums of fish ``i`` over all others, without a branch, so that several go at once.
+
+    Terms may be added in another order than they stand in; that order is fixed when this is
+    compiled, and is the same for every fish and thread.
+    """
+    box, r2r, r2o, r2a, rear = c[0], c[1], c[2], c[3], c[4]
+    half = 0.5 * box
+    px, py, pz, ux, uy, uz = x[i], y[i], z[i], u[i], v[i], w[i]
+    rx = ry = rz = ox = oy = oz = ax = ay = az = near = other = 0.0
+    behind = -1e300 if sees else rear
+    for j in range(x.size):
+        dx, dy, dz = x[j] - px, y[j] - py, z[j] - pz
+        dx -= (box if dx > half else 0.0) - (box if dx < -half else 0.0)
+        dy -= (box if dy > half else 0.0) - (box if dy < -half else 0.0)
+        dz -= (box if dz > half else 0.0) - (box if dz < -half else 0.0)
+        d2 = dx * dx + dy * dy + dz * dz
+        d = np.sqrt(max(d2, _TINY_SQUARED))
+        seen = 1.0 if ux * dx + uy * dy + uz * dz > behind * d else 0.0
+        seen = seen if d2 >= _TINY_SQUARED else 0.0
+        repels = seen if d2 < r2r else 0.0
+        aligns = (seen if d2 < r2o else 0.0) - repels
+        attracts = (seen if d2 < r2a else 0.0) - repels - aligns
+        inverse = 1.0 / d
+        near += repels
+        repels *= inverse
+        rx -= repels * dx
+        ry -= repels * dy
+        rz -= repels * dz
+        ox += aligns * u[j]
+        oy += aligns * v[j]
+        oz += aligns * w[j]
+        moves = u[j] * u[j] + v[j] * v[j] + w[j] * w[j]
+        other += attracts + (aligns if moves > 0.0 else 0.0)
+        attracts *= inverse
+        ax += attracts * dx
+        ay += attracts * dy
+        az += attracts * dz
+    return rx, ry, rz, ox, oy, oz, ax, ay, az, int(near), int(other)
+
+
 @njit(cache=True, nogil=True)
 def steer_by_pairs(
     x: Floats, u: Floats, z: Floats, c: Floats, lo: int, hi: int, out: Floats
@@ -118,13 +162,11 @@ def steer_by_pairs(
         hi: one after the last.
         out: [N, 3] receives the headings.
     """
-    half, n = 0.5 * c[0], x.shape[1]
+    px, py, pz, ux, uy, uz = x[0], x[1], x[2], u[0], u[1], u[2]
     for i in range(lo, hi):
-        ux, uy, uz = u[0, i], u[1, i], u[2, i]
-        sees = c[5] > 0 or (ux == 0.0 and uy == 0.0 and uz == 0.0)
-        s = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)
-        s = _gather(x, u, 0, n, x[0, i], x[1, i], x[2, i], ux, uy, uz, half, sees, c, s)
-        out[i, 0], out[i, 1], out[i, 2] = _turned(ux, uy, uz, s, c, z, i)
+        sees = c[5] > 0 or (ux[i] == 0.0 and uy[i] == 0.0 and uz[i] == 0.0)
+        s = _gather_all(px, py, pz, ux, uy, uz, i, sees, c)
+        out[i, 0], out[i, 1], out[i, 2] = _turned(ux[i], uy[i], uz[i], s, c, z, i)
 
 
 @njit(cache=True, nogil=True)

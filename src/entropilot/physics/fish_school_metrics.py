@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.errors import InputError
-from entropilot.physics.fish_school import check_school
+from entropilot.physics.fish_school import Frame, check_school
 from entropilot.physics.fish_school_kernels import (
     TINY,
     add_to_histogram,
@@ -369,6 +369,23 @@ def all_metrics(
     found["school_shape_entropy"] = school_shape_entropy(about)
     found["oceanic_schooling_index"] = oceanic_schooling_index(found)
     return found
+
+
+def entropy_steps(
+    school: Iterable[Frame], box_size: float | None, *, unwrap: bool = False
+) -> Iterator[dict[str, float]]:
+    """Time, the seven entropies and their index of each frame, as the frames come.
+
+    Examples:
+        >>> from entropilot.physics.fish_school import Couzin, frames
+        >>> steps = entropy_steps(frames(Couzin(n_fish=20), 10, 5), 25.0)
+        >>> [round(step["time"], 1) for step in steps]
+        [0.0, 0.5, 1.0]
+    """
+    for frame in school:
+        found = all_metrics(frame.x, frame.u, box_size, unwrap=unwrap)
+        kept = (*ENTROPIES, "oceanic_schooling_index")
+        yield {"time": frame.t} | {name: found[name] for name in kept}
 
 
 def sampled_pairs(n_fish: int) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ def _difficulty(measurements: Sequence[Measurement]) -> list[Finding]:
     slow = [_n(rows[0]) / max(_n(rows[-1]), 1.0) for rows in intervals]
     ranks = [_rank_correlation([_n(r) for r in rows]) for rows in intervals]
     ends = [[r["end"] for r in rows] for rows in intervals]
-    falling = [all(a > b for a, b in zip(e[:-1], e[1:], strict=True)) for e in ends]
+    falling = [all(a > b for a, b in pairwise(e)) for e in ends]
     return [
         Finding(
             "The law of the data changes most at low timesteps (relative entropy of steps)",
@@ -46,8 +47,8 @@ def _difficulty(measurements: Sequence[Measurement]) -> list[Finding]:
         ),
         Finding(
             "Models of low timesteps converge more slowly",
-            f"steps to a tenth of the way left, lowest interval over highest {spread(slow, '.1f')}; "
-            f"rank correlation with t {spread(ranks, '.2f')}",
+            f"steps to a tenth of the way left, lowest interval over highest "
+            f"{spread(slow, '.1f')}; rank correlation with t {spread(ranks, '.2f')}",
             "at least 2 times, correlation at most -0.8",
             min(slow) >= 2 and max(ranks) <= -0.8,
         ),

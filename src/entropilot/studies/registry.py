@@ -32,7 +32,9 @@ _MODULES: Final[dict[str, str]] = {
     "siren": "entropilot.studies.anchored_entropy",
     "ska": "entropilot.studies.knowledge_accumulation",
     "spae": "entropilot.studies.step_credit",
+    "statmech": "entropilot.studies.process_free_energy",
     "steer": "entropilot.studies.entropy_steering",
+    "stepmix": "entropilot.studies.conservative_exploration",
     "stepnet": "entropilot.studies.stiff_depth",
 }
 
