@@ -152,8 +152,9 @@ STUDY = Study(
     claim=(
         "Two mechanisms produce the entropy of a dilute gas: free motion, at a rate proportional "
         "to the width of the velocity cells, which matters while the mean free path is longer "
-        "than the inhomogeneity; and collisions, at Boltzmann's rate whatever the cells. With both, "
-        "the entropy has a scaling form in the ratio of the two rates. It ends at ln 2 per particle."
+        "than the inhomogeneity; and collisions, at Boltzmann's rate whatever the cells. With "
+        "both, the entropy has a scaling form in the ratio of the rates. It ends at ln 2 per "
+        "particle."
     ),
     scales={
         "smoke": "1,000 discs, seconds",
