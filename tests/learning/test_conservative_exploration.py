@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entropilot.errors import BrokenNumbersError, ConfigurationError, InputError
-from entropilot.learning.conservative_explorer import ConservativeExplorer, kind_names
+from entropilot.learning.conservative_explorer import ConservativeExplorer
 from entropilot.learning.exploration_run import estimate_episodes, simulate
 from entropilot.learning.offline_baseline import offline_baseline
 from entropilot.learning.safe_mixtures import eps_mixture, mixture_policy, step_mixture
@@ -34,7 +34,9 @@ def counts_of(mdp: TabularMDP, n: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     visits = rng.integers(0, n + 1, mdp.r.shape)
     return np.stack([
-        rng.multinomial(v, p) for v, p in zip(visits.ravel(), mdp.P.reshape(-1, mdp.P.shape[-1]))
+        rng.multinomial(v, p) for v, p in zip(
+            visits.ravel(), mdp.P.reshape(-1, mdp.P.shape[-1]), strict=True
+        )
     ]).reshape(mdp.P.shape)  # fmt: skip
 
 
@@ -127,7 +129,6 @@ def test_the_smallest_candidate_is_taken_though_bounds_do_not_rise() -> None:
     assert step_mixture([0.1, 0.6, 0.2, 0.4], 0.5).kind == "baseline"
     assert step_mixture([0.0, 0.0], 0.0).kind == "optimistic"
     assert eps_mixture(0.1, 0.2, 0.5) == ("baseline", 1.0)
-    assert kind_names(np.array([1])) == ["mixture"]
 
 
 def quiet(*args: Any, **settings: Any) -> ConservativeExplorer:
@@ -271,7 +272,7 @@ def test_offline_baseline_is_below_its_value_and_improves() -> None:
         assert offline_baseline(logs, mdp.r, 0.1, split=True).lower <= found.lower + 0.2
     assert lowers == sorted(lowers)
     assert mdp.value(found.policy) > 0.9 * mdp.optimal().V[0, 0]
-    with pytest.raises(InputError, match="below gamma = 2.9, after 200000 trajectories"):
+    with pytest.raises(InputError, match="after 200000 trajectories"):
         offline_baseline(logs, mdp.r, 0.1, gamma=2.9)
     warm = quiet(mdp.r, found.policy, 0.3, counts=np.zeros_like(mdp.P, int),
                  baseline_from_counts=True)  # fmt: skip

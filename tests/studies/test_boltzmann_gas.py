@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+from importlib.resources import files
 
 from entropilot.studies.boltzmann_gas import STUDY
 from entropilot.studies.boltzmann_gas_judge import judge
-from entropilot.studies.storage import recorded_measurements
 
 
 def test_a_small_run_is_plain_json_and_judges_nothing() -> None:
@@ -20,7 +20,8 @@ def test_a_small_run_is_plain_json_and_judges_nothing() -> None:
 
 
 def test_each_item_can_fail() -> None:
-    held = recorded_measurements("boltzmann-gas")
+    stored = files("entropilot.studies") / "recorded" / "boltzmann-gas.quick.json"
+    held = [seed["measurement"] for seed in json.loads(stored.read_text())["seeds"]]
     good = {f.statement: f.holds for f in judge(held)}
     spoiled = copy.deepcopy(held)
     run = spoiled[0]

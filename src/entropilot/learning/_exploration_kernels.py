@@ -29,7 +29,7 @@ TOLERANCE: Final = 1e-9  # rounding of a value that is gamma by construction
 
 @njit(cache=True, nogil=True)
 def fill_widths(totals: Array, log_term: float, wide: Array, narrow: Array) -> None:
-    """beta and beta* of every cell."""
+    """Fill beta and beta* of every cell."""
     n_steps, n_states, n_actions = totals.shape
     for h in range(n_steps):
         for s in range(n_states):

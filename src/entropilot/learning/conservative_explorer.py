@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import ConfigurationError, InputError, unknown_name
 from entropilot.learning import _exploration_kernels as kernels
-from entropilot.learning.safe_mixtures import KINDS, eps_mixture, step_mixture
+from entropilot.learning.safe_mixtures import eps_mixture, step_mixture
 from entropilot.learning.tabular_mdp import checked_policy, checked_rewards, start_distribution
 from entropilot.learning.value_bounds import checked_counts, log_term
 
@@ -288,13 +288,3 @@ def count_transitions(
     """
     steps = np.broadcast_to(np.arange(N.shape[0]), actions.shape)
     np.add.at(N, (steps, states[:, :-1], actions, states[:, 1:]), 1)
-
-
-def kind_names(kinds: NDArray[np.int64]) -> list[str]:
-    """Names of the kernels' numbers.
-
-    Examples:
-        >>> kind_names(np.array([0, 2]))
-        ['baseline', 'optimistic']
-    """
-    return [KINDS[k] for k in kinds]

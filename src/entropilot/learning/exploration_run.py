@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +139,7 @@ def simulate(
     _check_baseline(mdp, explorer)
     rng = explorer.rng if seed is None else np.random.default_rng(seed)
     every = 0 if explorer.replan == "lazy" else int(explorer.replan)
-    parts: list[list[NDArray[np.float64]]] = [[] for _ in range(6)]
+    parts: list[list[NDArray[Any]]] = [[] for _ in range(6)]
     done = 0
     while done < episodes:
         rows = [np.empty(_ROWS) for _ in range(5)]

@@ -62,7 +62,8 @@ def offline_baseline(
     """
     rewards = checked_rewards(r)
     H, S, A = rewards.shape
-    states, actions = checked_episodes(*(np.asarray(t) for t in trajectories), rewards.shape)
+    logged_states, logged_actions = (np.asarray(t) for t in trajectories)
+    states, actions = checked_episodes(logged_states, logged_actions, rewards.shape)
     n = len(states)
     if not n:
         raise InputError("no trajectories; a baseline needs logged episodes")

@@ -141,9 +141,9 @@ def checked_rewards(r: ArrayLike, shape: tuple[int, ...] | None = None) -> Float
     if bad.any():
         h, s, a = np.argwhere(bad)[0]
         raise InputError(
-            f"r[h={h}, s={s}, a={a}] is {rewards[h, s, a]:.6g}; expected rewards in [0, 1], so that "
-            "a return is at most H: rescale with (r - r.min()) / (r.max() - r.min()), and gamma "
-            "alike"
+            f"r[h={h}, s={s}, a={a}] is {rewards[h, s, a]:.6g}; expected rewards in [0, 1], so "
+            "that a return is at most H: rescale with (r - r.min()) / (r.max() - r.min()), and "
+            "gamma alike"
         )
     return rewards
 
@@ -161,7 +161,7 @@ def start_distribution(s1: ArrayLike, n_states: int) -> Floats:
     start = np.asarray(s1)
     if start.ndim == 0:
         if start.dtype.kind not in "iu" or not 0 <= start < n_states:
-            raise InputError(f"s1 is {s1}; expected a state from 0 to {n_states - 1}")
+            raise InputError(f"s1 is {s1!r}; expected a state from 0 to {n_states - 1}")
         found = np.zeros(n_states)
         found[int(start)] = 1.0
         return found

@@ -7,8 +7,8 @@ n visits, empirical next-state law P^, next-step bounds U >= L:
     up = min(H - h, r + bonus + P^ U),   low = max(0, r - bonus + P^ L),   n = 0: H - h and 0
     beta = log(3SAH/delta) + S log(8e(n+1)),   beta* = log(3SAH/delta) + log(8e(n+1))
 
-b is beta* for a policy fixed before any data, beta for others. The bounds hold for all steps, states,
-actions and episodes at once with probability 1 - delta when c = 1. Departs from the published
+b is beta* for a policy fixed before any data, beta for others. With c = 1 the bounds hold for all
+steps, states, actions and episodes at once with probability 1 - delta. Departs from the published
 sketch: a policy is evaluated with its own U and L. With the optimistic U the lower bound of a
 baseline never reaches its value, because actions that it never takes keep U at its ceiling.
 """

@@ -42,6 +42,7 @@ class PhaseCells:
         width: edge of a velocity cell in x, thermal speeds.
         n_y: cells along y; 1 while the gas is uniform along it.
         width_y: the same along v_y; that of x when None.
+        centred: rest lies in the middle of a velocity cell, not at an edge.
         v_max: velocity cells cover [-v_max, v_max]; what is faster counts in the outermost.
 
     Examples:
@@ -54,6 +55,7 @@ class PhaseCells:
     n_y: int = 1
     width_y: float | None = None
     v_max: float = 5.0
+    centred: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -68,8 +70,8 @@ class PhaseCells:
             v,
             np.linspace(0, box[0], self.n_x + 1),
             np.linspace(0, box[1], self.n_y + 1),
-            velocity_edges(self.width, self.v_max),
-            velocity_edges(self.width_y or self.width, self.v_max),
+            velocity_edges(self.width, self.v_max, centred=self.centred),
+            velocity_edges(self.width_y or self.width, self.v_max, centred=self.centred),
         )
 
     def counts(self, gas: HardDiscGas | IdealGas | DiluteGasDSMC) -> CellCounts:

@@ -1,4 +1,4 @@
-"""A hard-disc gas as a process that is recorded: chosen box, start and cells, entropy every frame."""
+"""A hard-disc gas as a process that is recorded: box, start and cells of choice."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def gas_process(knobs: GasKnobs) -> Process:
         }  # fmt: skip
 
     def advance(state: State) -> State:
-        counts = EventCounts(*(int(c) for c in state["counts"]), virial=float(state["virial"]))
+        counts = _counts(state)
         gas = HardDiscGas(len(state["x"]), sigma, knobs.box, walls, state["x"], state["v"])
         gas.resume(float(state["frame"]) * dt, counts)
         flown = free_flight(state["x"], state["v"], dt, knobs.box, walls, sigma / 2)
@@ -185,6 +185,11 @@ def read_state(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float6
         raise FormatError(f"{path} holds no disc")
     table = np.array(made)
     return table[:, :2], table[:, 2:]
+
+
+def _counts(state: State) -> EventCounts:
+    collisions, crossings, wall_hits, stale = (int(count) for count in state["counts"])
+    return EventCounts(collisions, crossings, wall_hits, stale, float(state["virial"]))
 
 
 def _start(knobs: GasKnobs) -> HardDiscGas:

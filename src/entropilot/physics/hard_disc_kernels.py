@@ -5,7 +5,7 @@ collision; the partner that was predicted later has always checked the pair too.
 moved when they are needed. The queue is a ring of short lists by time, so that putting in and
 taking out cost the same at every number of discs. Records are one cache line each:
 
-    real[i]  = x, y, vx, vy, time of that position, time of the next event, of the pair event, radius
+    real[i]  = x, y, vx, vy, time of that position, time of next event, of pair event, radius
     whole[i] = cell, next in cell, count of velocity changes, partner, partner's count,
                kind of event (0-3: side, 4: pair), bucket, next in bucket
 """
@@ -267,9 +267,8 @@ def run_events(  # type: ignore[no-untyped-def]
 ):
     """All events up to a time; every disc is moved there. Returns the virial sum.
 
-    Args:
-        counts: collisions, crossings, wall hits and stale events are added here.
-        pairs: [P, 2] the first P colliding pairs are written here.
+    Collisions, crossings, wall hits and stale events are added to ``counts``; the first colliding
+    pairs are written to ``pairs`` [P, 2].
     """
     current = np.int64(0)
     last = np.int64(until / width)

@@ -479,7 +479,7 @@ def _diameters(sigma: float | ArrayLike, n: int) -> Floats:
     if sizes.shape not in ((), (n,)):
         raise InputError(f"sigma has shape {sizes.shape}, expected a number or ({n},)")
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
-        raise InputError(f"sigma = {sigma}, expected diameters > 0; IdealGas has none")
+        raise InputError(f"sigma = {sizes}, expected diameters > 0; IdealGas has none")
     return np.broadcast_to(sizes, (n,)).copy()
 
 

@@ -1,7 +1,8 @@
 """Boltzmann entropy of a gas whose one-particle phase space is cut into cells.
 
-A macrostate is the number N_a of particles in each cell a of volume |D_a|; its phase-space volume
-is prod |D_a|^N_a / N_a!. Per particle, with the constant ln(N!)/N that makes it intensive (k_B = 1):
+A macrostate is the number N_a of particles in each cell a of volume |D_a|; its phase-space
+volume is prod |D_a|^N_a / N_a!. Per particle, with the constant ln(N!)/N that makes it
+intensive (k_B = 1):
 
     exact          s = (1/N) [sum N_a ln|D_a| - sum ln N_a! + ln N!]
     plug-in        s = -sum (N_a/N) ln(N_a / (N |D_a|))
@@ -56,8 +57,11 @@ class CellCounts:
     n_total: int
 
 
-def velocity_edges(width: float, v_max: float = 5.0) -> Floats:
+def velocity_edges(width: float, v_max: float = 5.0, *, centred: bool = False) -> Floats:
     """Edges at multiples of the width that cover [-v_max, v_max].
+
+    ``centred`` shifts them by half a width, so that rest lies in the middle of a cell. It matters
+    for cells as wide as the thermal speed: those with an edge at rest hardly see a temperature.
 
     Raises:
         InputError: a width that is not positive or above ``v_max``.
@@ -68,6 +72,9 @@ def velocity_edges(width: float, v_max: float = 5.0) -> Floats:
     """
     if not (math.isfinite(width) and 0 < width <= v_max):
         raise InputError(f"width = {width}, expected 0 < width <= v_max = {v_max}")
+    if centred:
+        half = math.ceil(v_max / width - 0.5 - 1e-9)
+        return width * (np.arange(-half - 1, half + 1, dtype=np.float64) + 0.5)
     half = math.ceil(v_max / width - 1e-9)
     return width * np.arange(-half, half + 1, dtype=np.float64)
 
@@ -135,10 +142,10 @@ def _cell_along(value: Floats, edges: Floats, width: Floats) -> Ints:
     """Cell numbers along one axis; equal widths need no search."""
     n = len(width)
     if np.allclose(width, width[0], rtol=1e-12, atol=0):
-        return np.clip(
-            ((value - edges[0]) * (n / (edges[-1] - edges[0]))).astype(np.int64), 0, n - 1
-        )
-    return np.clip(np.searchsorted(edges, value, side="right") - 1, 0, n - 1).astype(np.int64)
+        cell = ((value - edges[0]) * (n / (edges[-1] - edges[0]))).astype(np.int64)
+    else:
+        cell = np.searchsorted(edges, value, side="right") - 1
+    return np.asarray(np.clip(cell, 0, n - 1), dtype=np.int64)
 
 
 def pooled_counts(runs: Sequence[CellCounts]) -> CellCounts:

@@ -65,6 +65,9 @@ def _discs(axis: Axes, runs: Sequence[Measurement], k: int) -> None:
     for row, (width, colour) in enumerate(WIDTH_COLOURS.items()):
         gain = np.mean([run["discs"][k]["gain"][row] for run in runs], axis=0)
         axis.plot(one["time"], gain / LN2, color=colour, linewidth=1.7, label=f"{width:g}")
+    middle = np.mean([run["discs"][k]["gain_centred"][2] for run in runs], axis=0)
+    axis.plot(one["time"], middle / LN2, color=WIDTH_COLOURS[2.0], linewidth=1.2, linestyle="--",
+              label="2, rest in its middle")  # fmt: skip
     axis.axhline(1, color="grey", linewidth=0.8, linestyle=":")
     axis.set(xlabel="time, L / thermal speed", ylim=(-0.03, 1.08))
     axis.set_title(f"Discs, mean free path {one['kn']:g} L", fontsize=10)
@@ -79,11 +82,10 @@ def _slopes(axis: Axes, runs: Sequence[Measurement]) -> None:
     widths = list(WIDTH_COLOURS)
     tau = np.array(runs[0]["ideal"][0]["tau"])
     early = (tau >= 0.1) & (tau <= 0.5)
-    free = [
-        np.mean([np.polyfit(tau[early], np.array(run["ideal"][k]["gain"])[early], 1)[0] for run in runs])
-        * width
-        for k, width in enumerate(widths)
-    ]  # fmt: skip
+    free = []
+    for k, width in enumerate(widths):
+        gain = np.mean([run["ideal"][k]["gain"] for run in runs], axis=0)
+        free.append(width * np.polyfit(tau[early], gain[early], 1)[0])
     axis.plot([0, 2.1], [0, 1.05], color="black", linewidth=1.0, label="cell / 2L, exact")
     axis.plot(widths, free, "o", color="black", label="no collisions")
     for k, one in enumerate(runs[0]["discs"]):
@@ -96,7 +98,7 @@ def _slopes(axis: Axes, runs: Sequence[Measurement]) -> None:
             widths, rate, "-s", ms=4, color=COLOURS[k + 3], label=f"mean free path {one['kn']:g} L"
         )
     axis.set(xlabel="velocity cell, thermal speeds", ylabel="early rate, per L / thermal speed")
-    axis.set(xlim=(0, 2.15), ylim=(0, 1.6))
+    axis.set(xlim=(0, 2.15), ylim=(0, 1.7))
     axis.set_title("Rate of entropy production (discs: up to t = 0.5)", fontsize=10)
     axis.legend(fontsize=7.5, frameon=False, loc="upper left", ncols=2)
 
@@ -116,14 +118,18 @@ def _reversal(axis: Axes, runs: Sequence[Measurement]) -> None:
     left = np.mean([[c["left"] for c in run["reversal"]["entropies"]] for run in runs], axis=0)
     place = np.arange(len(cases))
     axis.bar(place - 0.2, gain / LN2, 0.38, color=COLOURS[0], label="gained at t")
-    axis.bar(place + 0.2, left / LN2, 0.38, color=COLOURS[1], label="left after reversal, at 2t")
+    axis.bar(
+        place + 0.2,
+        left / LN2,
+        0.38,
+        color=COLOURS[1],
+        label="left after reversal, at 2t\n(coll.: collisions a disc)",
+    )
     for k, value in enumerate(left / gain):
         axis.text(k + 0.2, left[k] / LN2 + 0.02, f"{100 * value:.1f} %", ha="center", fontsize=8)
-    labels = [
-        f"Kn {c['kn']:g}, t {c['time']:g}\n{c['collisions_a_disc']:.1f} coll. a disc" for c in cases
-    ]
+    labels = [f"Kn {c['kn']:g}, t {c['time']:g}\n{c['collisions_a_disc']:.1f} coll." for c in cases]
     axis.set_xticks(place, labels, fontsize=7.5)
-    axis.set(ylabel="entropy gained / ln 2", ylim=(0, 1.12))
+    axis.set(ylabel="entropy gained / ln 2", ylim=(0, 1.3))
     axis.set_title("All velocities reversed", fontsize=10)
     axis.legend(fontsize=8, frameon=False, loc="upper left")
 

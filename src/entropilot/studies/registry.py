@@ -34,6 +34,7 @@ _MODULES: Final[dict[str, str]] = {
     "spae": "entropilot.studies.step_credit",
     "statmech": "entropilot.studies.process_free_energy",
     "steer": "entropilot.studies.entropy_steering",
+    "stepmix": "entropilot.studies.conservative_exploration",
     "stepnet": "entropilot.studies.stiff_depth",
 }
 

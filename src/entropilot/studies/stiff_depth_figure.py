@@ -88,7 +88,7 @@ def _gates(axis: Axes, measurements: Sequence[Measurement]) -> None:
 
 
 def _depth(axis: Axes, measurements: Sequence[Measurement]) -> None:
-    for name in measurements[0]["digits"]:
+    for name in ("plain", "sam", "step"):
         rows = [m["digits"][name] for m in measurements]
         rate = np.array([row["rate"] for row in rows])
         before = np.array([row["rate_before"] for row in rows])

@@ -89,6 +89,9 @@ def _digits(measurements: Sequence[Measurement]) -> list[Finding]:
     ]
     gain = [a - b for a, b in zip(accuracy["step"], accuracy["plain"], strict=True)]
     gates = [r["gate_correlation"] for name in ("sam", "step") for r in runs[name]]
+    stiff = accuracy["step, stiff blocks"]
+    tickets = [a - b for a, b in zip(stiff, accuracy["step, other blocks"], strict=True)]
+    against_all = [a - b for a, b in zip(stiff, accuracy["step"], strict=True)]
     return [
         Finding(
             "Digits: every network learns",
@@ -109,6 +112,19 @@ def _digits(measurements: Sequence[Measurement]) -> list[Finding]:
             f"correlation of gate and rate {spread(gates, '.2f')} (sam and step)",
             "below 0 in every run",
             max(gates) < 0,
+        ),
+        Finding(
+            "Digits: gates in the 3 stiffest blocks do more than in 3 others (lottery ticket)",
+            "accuracy with gates where the plain network's Lipschitz index is largest, minus "
+            f"others at random {spread(tickets)}",
+            "above 0 in every seed",
+            min(tickets) > 0,
+        ),
+        Finding(
+            "Digits: gates in 3 of 10 blocks suffice (lottery ticket)",
+            f"accuracy with gates in the 3 stiffest minus gates in all {spread(against_all)}",
+            "0 or above in every seed",
+            min(against_all) >= 0,
         ),
         Finding(
             "Digits: step-size gates classify better",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ABOUT: Final[Mapping[str, str]] = {
     "n": "discs",
-    "kn": "mean free path at the final density over the length of the box; none when sigma is given",
+    "kn": "mean free path at the final density over the box length; none when sigma is given",
     "sigma": "diameter of a disc; none when kn is given",
     "box": "lengths x,y",
     "fill": "share of the box, from the left, that is filled at the start",

@@ -30,7 +30,8 @@ def draw_gas(data: xr.Dataset, knobs: GasKnobs) -> Figure:
     figure.suptitle(
         f"{data.sizes['disc']:,} hard discs of diameter {knobs.diameter:.2g}", fontsize=14
     )
-    top, bottom = figure.subfigures(2, 1)
+    parts: Any = figure.subfigures(2, 1)
+    top, bottom = parts
     time = np.asarray(data["time"])
     _moments(top, data, knobs, time)
     entropy, rates, speeds = bottom.subplots(1, 3)
