@@ -247,3 +247,31 @@ def test_temperature_gives_the_entropy():
 def test_an_entropy_that_no_temperature_gives(logits, target, message):
     with pytest.raises(InputError, match=message):
         temperature_for_entropy(logits, target)
+
+
+@pytest.mark.parametrize("short", [1e-3, 1e-6, 1e-9])
+def test_targets_near_the_boundary_have_a_multiplier(short):
+    one = np.append(np.zeros(999), 1.0)
+    made = maxent(one, 1 - short)
+    assert made.lam[0] == pytest.approx(-np.log(999 * (1 - short) / short), rel=1e-6)
+    assert maxent(one, short).lam[0] == pytest.approx(np.log((1 - short) / short / 999), rel=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-6, 1e6])
+def test_units_of_a_feature_do_not_matter(unit):
+    made, plain = maxent(DIE * unit, 2.0 * unit), maxent(DIE, 2.0)
+    assert made.lam[0] * unit == pytest.approx(plain.lam[0], rel=1e-12)
+    assert maxent(DIE + 1e8, 1e8 + 2.0).lam[0] == pytest.approx(plain.lam[0], rel=1e-6)
+
+
+def test_more_features_than_states():
+    f = np.random.default_rng(0).standard_normal((3, 5))
+    truth = np.array([0.2, 0.3, 0.5])
+    made = maxent(f, truth @ f)
+    np.testing.assert_allclose(made.p, truth, atol=1e-12)
+    assert made.null_space.shape == (5, 3)
+
+
+def test_many_levels_of_which_few_are_reached():
+    made = maxent(np.arange(100_000.0), 3.0)
+    assert made.lam[0] == pytest.approx(np.log(4 / 3), rel=1e-10)

@@ -134,17 +134,20 @@ def stationary(P: Any) -> Floats:
 def stationary_of_checked(chain: Any) -> Floats:
     """``stationary`` of what ``irreducible`` returned."""
     n = chain.shape[0]
-    right = np.zeros(n)
-    right[-1] = 1.0
     if is_sparse(chain):
-        from scipy.sparse import csr_array, eye_array, vstack
-        from scipy.sparse.linalg import spsolve
+        from scipy.sparse import block_array, csr_array, eye_array
+        from scipy.sparse.linalg import splu
 
-        flow = (eye_array(n) - chain.T).tocsr()
-        found = spsolve(vstack([flow[:-1], csr_array(np.ones((1, n)))]).tocsc(), right)
+        ones = csr_array(np.ones((n, 1)))
+        border = block_array([[eye_array(n) - chain.T, ones], [ones.T, None]])
+        right = np.zeros(n + 1)
+        right[-1] = 1.0
+        found = splu(border.tocsc()).solve(right)[:n]
     else:
         flow = np.eye(n) - chain.T
         flow[-1] = 1.0
+        right = np.zeros(n)
+        right[-1] = 1.0
         found = np.linalg.solve(flow, right)
     found = np.maximum(found, 0.0)
     made: Floats = found / found.sum()

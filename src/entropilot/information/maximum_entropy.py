@@ -30,6 +30,7 @@ from entropilot.information.constraint_hull import feasibility, sentence
 Floats = NDArray[np.float64]
 
 MOST_ITERATIONS: Final = 200
+LONGEST: Final = 10.0  # nats
 TRUSTED: Final = 0.5  # largest relative change of a state that still certifies a solution
 
 
@@ -114,7 +115,9 @@ def maxent(
         raise InputError(f"tol = {tol}, expected a number between 1e-14 and 0.01")
     held = q > 0
     problem = _Scaled.of(f[held], m, q[held], sigma)
-    solved = problem.solve(tol)
+    # Full steps are best nearly everywhere; one that empties the states which a target near the
+    # boundary needs can't be taken back, and short ones never do that.
+    solved = problem.solve(tol, np.inf) or problem.solve(tol, LONGEST)
     if solved is None:
         _explain(f[held], m, sigma, labels)
         raise InputError(
@@ -348,8 +351,11 @@ class _Scaled:
         phi = top + float(np.log(total)) + float(z @ self.t) + float(z @ self.soft @ z) / 2
         return phi, weights / total
 
-    def solve(self, tol: float) -> tuple[Floats, float, int] | None:
-        """Newton's method with backtracking: z, certified gap, steps. None: no certificate."""
+    def solve(self, tol: float, longest: float) -> tuple[Floats, float, int] | None:
+        """Newton's method with backtracking: z, certified gap, steps. None: no certificate.
+
+        ``longest`` is the most that a step may change a log probability, nats.
+        """
         if not self.is_consistent:
             return None
         z = np.zeros(len(self.t))
@@ -370,6 +376,8 @@ class _Scaled:
                 return z, gap, iteration
             fall = float(gradient @ step)
             size = 1.0
+            if longest < np.inf:
+                size = min(1.0, longest / max(float(np.abs(self.w @ step).max()), longest))
             while size > 1e-10:
                 tried = z - size * step
                 phi_new, p_new = self.distribution(tried)

@@ -35,7 +35,7 @@ def draw(measurements: Sequence[Measurement]) -> Figure:
     third.plot(at, [f["var_rate"] for f in rows], "o", color=BLUE, ms=7, mfc="none",
                label="growth of the variance")  # fmt: skip
     third.plot(at, [f["response"] for f in rows], "x", color=ORANGE, ms=7,
-               label="response to the force (step 0.1)")  # fmt: skip
+               label="response (step 0.1)")  # fmt: skip
     third.axhline(float(np.interp(0, forces, [e.var for e in exact])), color=GREY, lw=1, ls=":",
                   label="fluctuations at rest")  # fmt: skip
     second.set_title("A gate under a driving force: mean", fontsize=11)
