@@ -219,6 +219,16 @@ def test_an_interval_without_end_names_time_pair_and_distance() -> None:
         advanced(started(seeds=[0]), np.array([1e-4]), StepTask(max_steps=10))
 
 
+def test_an_encounter_below_float_resolution_ends_the_interval_and_is_counted() -> None:
+    m, x, _ = initial_conditions(0)
+    x = x.copy()
+    x[1] = x[0] + [1e-9, 0, 0]
+    close = started([(m, x, np.zeros((3, 3)))])._replace(t=np.array([1.0]))
+    later = advanced(close, np.array([1e-4]), StepTask())
+    assert later.short[0] == 1
+    assert later.t[0] < CHECK
+
+
 @pytest.mark.parametrize(
     ("settings", "match"),
     [

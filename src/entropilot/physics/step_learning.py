@@ -63,7 +63,7 @@ class StepNetwork:
 
     def act(self, seen: NDArray[np.float32], /) -> Actions:
         """The actions of the largest values."""
-        return self.values(seen).argmax(axis=1)
+        return np.asarray(self.values(seen).argmax(axis=1))
 
     def review(self, change: Array, _which: NDArray[np.bool_], /) -> NDArray[np.bool_]:
         """Nothing is redone."""
@@ -146,7 +146,7 @@ def train_network(
     from entropilot.physics.three_body_env import ThreeBodyEnv
     from entropilot.policy.training.threads import one_thread
 
-    class Count(BaseCallback):  # type: ignore[misc]
+    class Count(BaseCallback):  # type: ignore[misc, unused-ignore]
         done, total = 0, 0.0
 
         def _on_step(self) -> bool:

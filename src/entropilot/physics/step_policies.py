@@ -146,7 +146,7 @@ class ErrorController:
         moved = self._actions - np.where(bad, down, 0) + np.where(good, 1, 0)
         self._actions = np.clip(moved, 0, 9)
         self._tries = np.where(which, np.where(redo, self._tries + 1, 0), self._tries)
-        return redo
+        return np.asarray(redo)
 
 
 class Evaluated(NamedTuple):
@@ -163,6 +163,7 @@ class Evaluated(NamedTuple):
     actions: NDArray[np.int64]  # [n, horizon]
     errors: Array  # [n, horizon] along the way
     distances: Array  # [n, horizon] smallest distance of a pair at each check
+    short: NDArray[np.int64]  # [n] intervals cut short by an encounter below float resolution
 
     def summary(self) -> dict[str, float]:
         """Mean, median and worst log10 of the error, and mean log10 of the steps."""
@@ -216,8 +217,9 @@ def evaluate(
         systems = after
         taken.append((actions, np.abs(systems.error), _nearest(systems)))
         progress((number + 1) / horizon, f"check {number + 1}/{horizon}")
-    columns = [np.stack(values, axis=1) for values in zip(*taken, strict=True)]
-    return Evaluated(np.abs(systems.error), systems.steps, *columns)
+    actions, errors, distances = (np.stack(values, axis=1) for values in zip(*taken, strict=True))
+    found = (np.abs(systems.error), systems.steps, actions, errors, distances, systems.short)
+    return Evaluated(*found)
 
 
 def _so_far(systems: Systems) -> Array:
@@ -228,4 +230,4 @@ def _so_far(systems: Systems) -> Array:
 def _nearest(systems: Systems) -> Array:
     x = systems.x
     apart = [np.linalg.norm(x[:, j] - x[:, i], axis=-1) for i, j in ((0, 1), (0, 2), (1, 2))]
-    return np.min(apart, axis=0)
+    return np.asarray(np.min(apart, axis=0))

@@ -66,4 +66,4 @@ def step_reward(
         5: -weights[0] * (now + 10) / (np.abs(now) ** 3 * number) + cheap,
         6: -weights[0] * np.tanh(now + 10) / number + cheap,
     }[option]
-    return np.clip(made, -_LARGEST, _LARGEST)
+    return np.asarray(np.clip(made, -_LARGEST, _LARGEST))

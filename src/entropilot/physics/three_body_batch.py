@@ -83,17 +83,18 @@ class Systems(NamedTuple):
     before: Array  # [n] error one decision earlier
     number: NDArray[np.int64]  # [n] decisions so far
     steps: NDArray[np.int64]  # [n] integrator steps so far
+    short: NDArray[np.int64]  # [n] intervals that ended early, see ``advanced``
 
     def part(self, mask: NDArray[Any]) -> Systems:
         """The systems that a mask or indices choose."""
-        return Systems(*(values[mask] for values in self))
+        return Systems._make(values[mask] for values in self)
 
     def with_part(self, mask: NDArray[Any], part: Systems) -> Systems:
         """These systems with some of them replaced."""
         made = [values.copy() for values in self]
         for values, new in zip(made, part, strict=True):
             values[mask] = new
-        return Systems(*made)
+        return Systems._make(made)
 
 
 def started(
@@ -122,11 +123,15 @@ def started(
         )
     n, one = len(chosen), np.ones(len(chosen))
     zeros = np.zeros(n, np.int64)
-    return Systems(m, x, v, np.zeros(n), first, one, one.copy(), zeros, zeros.copy())
+    counts = (zeros, zeros.copy(), zeros.copy())
+    return Systems(m, x, v, np.zeros(n), first, one, one.copy(), *counts)
 
 
 def advanced(systems: Systems, mu: Array, task: StepTask) -> Systems:
     """The systems at their next check.
+
+    In an encounter so close that a step is below 1e-12 of the time, time can't be told forward any
+    more. The interval ends there, as it does in the reference, and counts as ``short``.
 
     Args:
         systems: as they are.
@@ -136,8 +141,7 @@ def advanced(systems: Systems, mu: Array, task: StepTask) -> Systems:
 
     Raises:
         InputError: mu is not positive and finite.
-        EntropilotError: an interval takes more than ``max_steps``, or a step is lost to rounding;
-            names time, pair and distance.
+        EntropilotError: an interval takes more than ``max_steps``; names time, pair and distance.
 
     Examples:
         >>> later = advanced(started(seeds=[0]), np.array([1e-2]), StepTask())
@@ -150,21 +154,22 @@ def advanced(systems: Systems, mu: Array, task: StepTask) -> Systems:
             f"mu is {mu.tolist()}; each must be a number above 0, or a step never ends"
         )
     m, x, v, t = (values.copy() for values in systems[:4])
-    end = (systems.number + 1) * task.check
+    end: Array = np.asarray((systems.number + 1) * task.check, dtype=np.float64)
     if task.integrator == "ias15":
         steps, found = _ias15(m, x, v, t, end, mu)
+        ended = np.zeros(len(t), np.int64)
     else:
         from entropilot.physics.three_body_kernels import advance_batch
 
         work = np.empty((len(t), 6, 3, 3))
         kind = 0 if task.integrator == "hermite" else 1
         steps, ended, found = advance_batch(kind, m, x, v, t, end, mu, task.max_steps, work)
-        if ended.any():
-            raise EntropilotError(_stuck(int(np.argmax(ended != 0)), ended, x, t, mu, task))
+        if (ended == 1).any():
+            raise EntropilotError(_stuck(int(np.argmax(ended == 1)), x, t, mu, task))
     error = (found - systems.first_energy) / systems.first_energy + 1e-20
     return Systems(
-        m, x, v, end.astype(float), systems.first_energy, error, systems.error,
-        systems.number + 1, systems.steps + steps,
+        m, x, v, t, systems.first_energy, error, systems.error,
+        systems.number + 1, systems.steps + steps, systems.short + (ended == 2),
     )  # fmt: skip
 
 
@@ -248,7 +253,7 @@ def mu_of(actions: Any) -> Array:
     chosen = np.asarray(actions)
     if not np.issubdtype(chosen.dtype, np.integer) or ((chosen < 0) | (chosen > 9)).any():
         raise InputError(f"action {chosen.tolist()}; expected whole numbers from 0 to 9")
-    return ACTIONS[chosen]
+    return np.asarray(ACTIONS[chosen])
 
 
 def with_task(task: StepTask, **changes: Any) -> StepTask:
@@ -287,15 +292,11 @@ def _pairs(values: Array) -> Array:
     return np.stack([np.linalg.norm(one, axis=-1) for one in apart], axis=1)
 
 
-def _stuck(s: int, ended: NDArray[np.int64], x: Array, t: Array, mu: Array, task: StepTask) -> str:
+def _stuck(s: int, x: Array, t: Array, mu: Array, task: StepTask) -> str:
     distances = _pairs(x[s : s + 1])[0]
     pair = ((0, 1), (0, 2), (1, 2))[int(distances.argmin())]
-    why = (
-        f"took more than max_steps = {task.max_steps:,} steps"
-        if ended[s] == 1
-        else "has steps below the rounding of its time"
-    )
     return (
-        f"system {s} {why} at t = {t[s]:.6g} with mu = {mu[s]:.3g}: bodies {pair[0]} and {pair[1]} "
-        f"are {distances.min():.3g} apart. Raise mu or max_steps, or give this start up"
+        f"system {s} took more than max_steps = {task.max_steps:,} steps at t = {t[s]:.6g} with "
+        f"mu = {mu[s]:.3g}: bodies {pair[0]} and {pair[1]} are {distances.min():.3g} apart. Raise "
+        "mu or max_steps, or give this start up"
     )

@@ -114,6 +114,7 @@ class ThreeBodyEnv(gymnasium.Env):  # type: ignore[misc, name-defined]
             "n_steps": n_steps,
             "mu": mu,
             "t": float(self.systems.t[0]),
+            "short": int(self.systems.short[0]),
             "cost": seconds if self.cost == "wall" else float(n_steps),
         }
 

@@ -28,6 +28,7 @@ _MODULES: Final[dict[str, str]] = {
     "siren": "entropilot.studies.anchored_entropy",
     "ska": "entropilot.studies.knowledge_accumulation",
     "spae": "entropilot.studies.step_credit",
+    "three-body": "entropilot.studies.learned_steps",
     "steer": "entropilot.studies.entropy_steering",
 }
 
