@@ -212,6 +212,12 @@ from entropilot.information.statistics import (
     TokenStatistics,
     token_statistics,
 )
+from entropilot.information.stiffness import (
+    lipschitz_index,
+    rate_index,
+    stiffness_match,
+    stiffness_ratio,
+)
 from entropilot.information.support import (
     SupportMonitor,
     expected_support,
@@ -360,6 +366,7 @@ __all__ = [
     "kt_epiplexity",
     "law_from_compute_fit",
     "learnable_structure",
+    "lipschitz_index",
     "listed_kind",
     "log_minus_log",
     "majority_at_k",
@@ -386,6 +393,7 @@ __all__ = [
     "prequential_epiplexity",
     "pu_from_counts",
     "published_laws",
+    "rate_index",
     "read_stream",
     "requential_epiplexity",
     "roc_curve",
@@ -399,6 +407,8 @@ __all__ = [
     "spearman",
     "spread_mean",
     "stack_results",
+    "stiffness_match",
+    "stiffness_ratio",
     "structure_difference",
     "support_category",
     "support_dynamics",

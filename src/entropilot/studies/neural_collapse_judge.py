@@ -82,8 +82,8 @@ def _sweep(measurements: Sequence[Measurement]) -> list[Finding]:
         ),
         Finding(
             "With 3 layers a minimiser reaches the closed form from random starts",
-            f"{spread(agree, '.2f')} of single starts do; the others end in local minima in which a "
-            "class has vanished",
+            f"{spread(agree, '.2f')} of single starts do; the others end in local minima in which "
+            "a class has vanished",
             "at least 0.9 of the starts",
             min(agree) >= 0.9,
         ),

@@ -30,6 +30,7 @@ _MODULES: Final[dict[str, str]] = {
     "spae": "entropilot.studies.step_credit",
     "three-body": "entropilot.studies.learned_steps",
     "steer": "entropilot.studies.entropy_steering",
+    "stepnet": "entropilot.studies.stiff_depth",
 }
 
 

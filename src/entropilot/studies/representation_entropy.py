@@ -173,7 +173,9 @@ def _rescaled(features: Tensor) -> dict[str, float]:
 
 def judge(measurements: Sequence[Measurement]) -> list[Finding]:
     """Nine statements; means over seeds, ranges in brackets."""
-    off = [abs(row["dse"][2] - np.log2(row["k"])) for m in measurements for row in m["blobs"]]
+    off = [
+        abs(row["dse"][2] - float(np.log2(row["k"]))) for m in measurements for row in m["blobs"]
+    ]
     ends = {kind: [m["networks"][kind][-1] for m in measurements] for kind in ("true", "shuffled")}
     starts = [m["networks"]["true"][0] for m in measurements]
     fixed = [e["fixed/dse"] - s["fixed/dse"] for e, s in zip(ends["true"], starts, strict=True)]
