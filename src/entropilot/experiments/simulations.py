@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 Film = Literal["html", "mp4", "both", "none"]
 
 #: Name, module and one line; the module holds ``SIMULATION``.
-SIMULATIONS: Final[Mapping[str, tuple[str, str]]] = {}
+SIMULATIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "threebody": (
+        "entropilot.experiments.simulated.three_body",
+        "three gravitating bodies whose time step a policy chooses",
+    ),
+}
 
 
 @dataclass(frozen=True)

@@ -137,16 +137,31 @@ class ErrorController:
 
     def review(self, change: Array, which: NDArray[np.bool_], /) -> NDArray[np.bool_]:
         """Move each action by its last error; redo where that was too large and can be mended."""
-        limit = np.log10(self.target) - np.log10(self.horizon)
+        limit = float(np.log10(self.target) - np.log10(self.horizon))
         spent = np.log10(np.maximum(np.abs(change), 1e-300))
-        bad = which & (spent > limit) & (self._actions > 0)
-        good = which & (spent < limit - 2)
-        redo = self.allow_reject & bad & (self._tries < TRIES)
-        down = np.where(self.allow_reject & (spent > limit + FAR), 2, 1)
-        moved = self._actions - np.where(bad, down, 0) + np.where(good, 1, 0)
-        self._actions = np.clip(moved, 0, 9)
+        redo = which & (spent > limit) & (self._actions > 0) & (self._tries < TRIES)
+        redo &= self.allow_reject
+        moved = next_action(self._actions, change, limit) - (redo & (spent > limit + FAR))
+        self._actions = np.where(which, np.maximum(moved, 0), self._actions)
         self._tries = np.where(which, np.where(redo, self._tries + 1, 0), self._tries)
         return np.asarray(redo)
+
+
+def next_action(actions: Actions, change: Array, limit: float) -> Actions:
+    """Actions of an error controller that redoes nothing: one down, one up, or the same.
+
+    Args:
+        actions: [n] of the last interval.
+        change: [n] of the relative energy error in it.
+        limit: log10 of the change that an interval may spend.
+
+    Examples:
+        >>> next_action(np.array([5, 5, 5]), np.array([1e-3, 1e-12, 1e-7]), -6.0).tolist()
+        [4, 6, 5]
+    """
+    spent = np.log10(np.maximum(np.abs(change), 1e-300))
+    moved = actions - (spent > limit).astype(np.int64) + (spent < limit - 2).astype(np.int64)
+    return np.asarray(np.clip(moved, 0, 9))
 
 
 class Evaluated(NamedTuple):
@@ -185,13 +200,13 @@ def evaluate(
     task: StepTask | None = None,
     progress: Callable[[float, str], None] = lambda _share, _doing: None,
 ) -> Evaluated:
-    """Run a policy on starts, all decisions of all of them, whatever the error.
+    """Run a policy on starts; a system whose error passes the limit of the task stays there.
 
     Args:
         policy: who chooses.
         seeds: of the starts; those of 100000 and above are never trained on.
         horizon: decisions.
-        task: integrator and observation; its horizon and its limit of the error are not used.
+        task: integrator, observation and limit of the error; its horizon is not used.
         progress: called with the share done.
 
     Raises:
@@ -205,15 +220,16 @@ def evaluate(
     policy.start(len(seeds))
     taken: list[Any] = []
     for number in range(horizon):
+        going = (np.abs(systems.error) <= chosen.error_limit) | (systems.number == 0)
         actions = policy.act(observed(systems, chosen))
-        after = advanced(systems, mu_of(actions), chosen)
-        again = policy.review(after.error - _so_far(systems), np.ones(len(seeds), bool))
-        while again.any():
-            actions = np.where(again, policy.act(observed(systems, chosen)), actions)
-            retried = advanced(systems.part(again), mu_of(actions[again]), chosen)
-            lost = after.steps[again] - systems.steps[again]  # what was undone has its cost
-            after = after.with_part(again, retried._replace(steps=retried.steps + lost))
-            again = policy.review(after.error - _so_far(systems), again)
+        after, redo = systems, going
+        while redo.any():
+            if after is not systems:
+                actions = np.where(redo, policy.act(observed(systems, chosen)), actions)
+            tried = advanced(systems.part(redo), mu_of(actions[redo]), chosen)
+            lost = after.steps[redo] - systems.steps[redo]  # what was undone has its cost
+            after = after.with_part(redo, tried._replace(steps=tried.steps + lost))
+            redo = policy.review(after.error - _so_far(systems), redo)
         systems = after
         taken.append((actions, np.abs(systems.error), _nearest(systems)))
         progress((number + 1) / horizon, f"check {number + 1}/{horizon}")
