@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,10 @@ def test_a_file_that_is_no_trajectory_is_an_error(tmp_path: Path) -> None:
         read_trajectory(tmp_path / "a.nc")
     with pytest.raises(InputError, match="no trajectory at"):
         read_trajectory(tmp_path / "b.nc")
+
+
+@pytest.mark.parametrize("form", [".nc", ".zarr"])
+def test_what_sums_a_run_up_is_in_the_files_attributes(tmp_path: Path, form: str) -> None:
+    process = replace(walk(), summarise=lambda s: {"last": float(s["spread"][-1])})
+    data = read_trajectory(record(process, tmp_path, form=form, block_bytes=500))
+    assert data.attrs["last"] == float(data["spread"][-1])

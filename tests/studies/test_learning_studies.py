@@ -13,7 +13,7 @@ from entropilot.studies.registry import load_study
 from entropilot.studies.study import verdict
 
 pytest.importorskip("torch")
-NAMES = ("dse", "neural-collapse", "ska")
+NAMES = ("dse", "lr-perceptron", "neural-collapse", "ska")
 
 
 def recorded(name: str) -> dict[str, Any]:

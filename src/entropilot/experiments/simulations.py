@@ -27,6 +27,14 @@ Film = Literal["html", "mp4", "both", "none"]
 
 #: Name, module and one line; the module holds ``SIMULATION``.
 SIMULATIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "fish": (
+        "entropilot.experiments.simulated.fish",
+        "a school of fish that repel, align and attract, with seven entropies",
+    ),
+    "ionchannel": (
+        "entropilot.experiments.simulated.ion_channel",
+        "an ion channel under a voltage step: gating, current, entropy production",
+    ),
     "threebody": (
         "entropilot.experiments.simulated.three_body",
         "three gravitating bodies whose time step a policy chooses",
@@ -47,6 +55,7 @@ class Simulation:
         findings: of a trajectory, sentences with numbers.
         about: what each knob means, by field.
         reads: reads knobs from a file of a kind of its own, where there is one.
+        tables: of a trajectory, texts (CSV) by file name, where users expect such files.
     """
 
     name: str
@@ -57,6 +66,7 @@ class Simulation:
     findings: Callable[[xr.Dataset, Any], Sequence[str]]
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)
     reads: Callable[[Path], Any] | None = None
+    tables: Callable[[xr.Dataset, Any], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +171,9 @@ def simulate(
     data = read_trajectory(trajectory)
     found = tuple(simulation.findings(data, knobs))
     files, remarks = [trajectory], []
+    for name, text in (simulation.tables(data, knobs) if simulation.tables else {}).items():
+        write_atomically(folder / name, text)
+        files.append(folder / name)
     progress(0.9, "picture")
     with replacing(folder / "picture.png") as temporary:
         simulation.picture(data, knobs).savefig(temporary, format="png", dpi=150)

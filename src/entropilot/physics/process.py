@@ -17,6 +17,7 @@ from entropilot.errors import InputError
 
 State = dict[str, NDArray[Any]]
 Frame = dict[str, NDArray[Any]]
+Attributes = Mapping[str, str | int | float]
 
 _WORD: Final = 1 << 64
 
@@ -58,6 +59,8 @@ class Process:
         work: how much a frame is, for the rate: a number and its unit.
         time_units: units of ``time``.
         coordinates: values along a dimension, where they mean something.
+        summarise: from the series of every variable without dimensions, and of the time, to further
+            attributes of the file: means, last values.
 
     Examples:
         >>> walk = Process("walk", 3, {}, (Variable("x", (), "1", "place"),),
@@ -78,6 +81,7 @@ class Process:
     work: tuple[float, str] = (1.0, "frames")
     time_units: str = "1"
     coordinates: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    summarise: Callable[[Mapping[str, NDArray[Any]]], Attributes] | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything runs."""

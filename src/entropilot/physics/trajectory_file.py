@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from entropilot import __version__
 from entropilot.errors import InputError, require
 from entropilot.files import replacing
-from entropilot.physics.process import Process
+from entropilot.physics.process import Attributes, Process
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -86,6 +86,23 @@ def _attributes(process: Process) -> dict[str, str | int | float]:
     }
 
 
+def _kept(
+    process: Process, blocks: Iterable[Block], series: dict[str, list[NDArray[Any]]]
+) -> Iterator[Block]:
+    """The blocks as they come; what has one number a frame is kept for the summary."""
+    names = ["time", *(v.name for v in process.variables if not v.dims)]
+    for block in blocks:
+        for name in names:
+            series.setdefault(name, []).append(np.asarray(block[name]))
+        yield block
+
+
+def _summary(process: Process, series: Mapping[str, list[NDArray[Any]]]) -> Attributes:
+    if process.summarise is None or not series:
+        return {}
+    return process.summarise({name: np.concatenate(parts) for name, parts in series.items()})
+
+
 def _write_netcdf(path: Path, process: Process, blocks: Iterable[Block]) -> Path:
     netcdf = require("netCDF4", extra="physics", purpose="writing NetCDF")
     with replacing(path) as temporary:
@@ -109,29 +126,32 @@ def _write_netcdf(path: Path, process: Process, blocks: Iterable[Block]) -> Path
                 made[v.name].setncatts({"units": v.units, "long_name": v.long_name})
                 if v.valid_range is not None:
                     made[v.name].valid_range = np.asarray(v.valid_range, dtype=v.dtype)
-            done = 0
-            for block in blocks:
+            done, series = 0, dict[str, list[NDArray[Any]]]()
+            for block in _kept(process, blocks, series):
                 after = done + len(block["time"])
                 time[done:after] = block["time"]
                 for name, variable in made.items():
                     variable[done:after] = block[name]
                 done = after
+            file.setncatts(dict(_summary(process, series)))
     return path
 
 
 def _write_zarr(path: Path, process: Process, blocks: Iterable[Block]) -> Path:
     xarray = require("xarray", extra="physics", purpose="writing Zarr")
-    require("zarr", extra="physics", purpose="writing Zarr")
+    zarr = require("zarr", extra="physics", purpose="writing Zarr")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     try:
-        for number, block in enumerate(blocks):
+        series: dict[str, list[NDArray[Any]]] = {}
+        for number, block in enumerate(_kept(process, blocks, series)):
             part = xarray.Dataset(
                 {
                     v.name: (
                         ("time", *v.dims),
                         np.asarray(block[v.name], dtype=v.dtype),
-                        {"units": v.units, "long_name": v.long_name},
+                        {"units": v.units, "long_name": v.long_name}
+                        | ({"valid_range": list(v.valid_range)} if v.valid_range else {}),
                     )
                     for v in process.variables
                 },
@@ -152,6 +172,8 @@ def _write_zarr(path: Path, process: Process, blocks: Iterable[Block]) -> Path:
                 part.to_zarr(temporary, mode="w", consolidated=False)
             else:
                 part.to_zarr(temporary, append_dim="time", consolidated=False)
+        if series:
+            zarr.open_group(temporary, mode="a").attrs.update(dict(_summary(process, series)))
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)

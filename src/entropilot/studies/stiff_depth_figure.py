@@ -23,7 +23,7 @@ ARMS: Final = {
 
 
 def draw(measurements: Sequence[Measurement]) -> Figure:
-    """Rates over time for three starts, errors, gate against rate, and stiffness along depth.
+    """Rates of three starts (fast to slower bursts), errors, gate against rate, rates along depth.
 
     Args:
         measurements: of ``measure``, one a seed.
@@ -55,8 +55,7 @@ def _course(axis: Axes, m: Measurement, number: int) -> None:
             found = m["trajectories"][name]["shown"][number]
             axis.plot(place, found, color=colour, linewidth=1.4, label=name)
     axis.set(yscale="log", xlabel="step (block)", ylabel="rate index R, 1 / step")
-    kind = ("fastest", "middle", "slowest")[number]
-    axis.set_title(f"Oscillator, one start: the {kind} burst of the test set", fontsize=10)
+    axis.set_title(f"Oscillator: stiffness over time, start {number + 1}", fontsize=10)
     if number == 0:
         axis.legend(frameon=False, fontsize=8)
 
@@ -66,13 +65,11 @@ def _errors(axis: Axes, measurements: Sequence[Measurement]) -> None:
         values = [m["trajectories"][name]["rmse"] for m in measurements]
         axis.plot([place] * len(values), values, "o", color=colour, ms=6, mfc="none")
         axis.plot([place - 0.25, place + 0.25], [np.mean(values)] * 2, color=colour, linewidth=2)
-    names = [
-        f"{name}\n{measurements[0]['trajectories'][name]['parameters']:,} parameters"
-        for name in ARMS
-    ]
+    names = [f"{name}\n({measurements[0]['trajectories'][name]['parameters']:,})" for name in ARMS]
     axis.set_xticks(range(len(ARMS)), labels=names, fontsize=8)
-    axis.set_ylim(bottom=0)
-    axis.set_ylabel("test RMSE of the states")
+    largest = max(m["trajectories"][name]["rmse"] for m in measurements for name in ARMS)
+    axis.set_ylim(0, 1.1 * largest)
+    axis.set(xlabel="network (parameters)", ylabel="test RMSE of the states, standard deviations")
     axis.set_title("Oscillator: error (circle: a seed, bar: mean)", fontsize=10)
 
 

@@ -186,6 +186,9 @@
     let bottom = Math.min(...real), top = Math.max(...real);
     if (!(top > bottom)) { bottom -= 0.5; top += 0.5; }
     const short = (v) => (Math.abs(v) >= 1e4 || (v !== 0 && Math.abs(v) < 1e-3) ? v.toExponential(1) : String(+v.toPrecision(3)));
+    // a tick needs no more digits than tell it from the next one
+    const digits = Math.max(0, 1 - Math.floor(Math.log10(top - bottom)));
+    const tick = (v) => (digits > 4 || Math.abs(v) >= 1e4 ? v.toExponential(1) : v.toFixed(digits));
     const left = 46, under = 18;
     const seek = (event) => {
       const share = (event.offsetX - left) / (canvas.clientWidth - left - 6);
@@ -213,7 +216,7 @@
         pen.moveTo(left, y(value));
         pen.lineTo(width - 6, y(value));
         pen.stroke();
-        pen.fillText(short(value), left - 6, y(value));
+        pen.fillText(tick(value), left - 6, y(value));
       }
       pen.textBaseline = "alphabetic";
       pen.textAlign = "left";
@@ -302,7 +305,10 @@
   });
   for (const [id, value] of [["key-low", data.colourLow], ["key-high", data.colourHigh]]) {
     const place = document.getElementById(id);
-    if (place && value !== undefined) place.textContent = String(+value.toPrecision(3));
+    if (place && value !== undefined) {
+      const fine = Math.max(0, 2 - Math.floor(Math.log10(data.colourHigh - data.colourLow || 1)));
+      place.textContent = String(+(fine > 6 ? value.toPrecision(3) : value.toFixed(fine)));
+    }
   }
   window.addEventListener("resize", draw);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
