@@ -39,6 +39,10 @@ SIMULATIONS: Final[Mapping[str, tuple[str, str]]] = {
         "entropilot.experiments.simulated.ion_channel",
         "an ion channel under a voltage step: gating, current, entropy production",
     ),
+    "threebody": (
+        "entropilot.experiments.simulated.three_body",
+        "three gravitating bodies whose time step a policy chooses",
+    ),
 }
 
 

@@ -33,6 +33,7 @@ _MODULES: Final[dict[str, str]] = {
     "ska": "entropilot.studies.knowledge_accumulation",
     "spae": "entropilot.studies.step_credit",
     "statmech": "entropilot.studies.process_free_energy",
+    "three-body": "entropilot.studies.learned_steps",
     "steer": "entropilot.studies.entropy_steering",
     "stepmix": "entropilot.studies.conservative_exploration",
     "stepnet": "entropilot.studies.stiff_depth",
