@@ -19,3 +19,11 @@ def test_a_disc_covers_its_share_of_the_box_in_a_film() -> None:
     edge = 360 / 1.06  # pixels of the box
     assert abs(large / (np.pi * (0.2 * edge) ** 2) - 1) < 0.1
     assert abs(large / small - 4) < 0.5
+
+
+def test_discs_of_several_sizes_are_drawn() -> None:
+    places = np.array([[[0.2, 0.5], [0.7, 0.5]]])
+    two = Scene("discs", np.zeros(1), places, np.zeros(2), np.ones(2), radii=np.array([0.02, 0.2]))
+    frame = next(scene_frames(two, width=640, height=360)).astype(int)
+    lit = frame[60:300].max(axis=2) > 140
+    assert 0 < lit[:, :270].sum() < lit[:, 270:].sum() / 20
