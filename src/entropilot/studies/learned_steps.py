@@ -282,8 +282,7 @@ STUDY = Study(
         "The network has two hidden layers of 128 and sees 400 episodes, where the published one "
         "has nine shared layers of 200 and 2000 to 5000 episodes. Exploration decays over all "
         "steps; in the released code it starts anew in each episode. Cost is counted in steps of "
-        "the integrator; IAS15 is started anew at every check, which costs it steps. The comparison "
-        "with published networks is not made, since their weights "
-        "have no licence."
+        "the integrator; IAS15 is started anew at every check, which costs it steps. Published "
+        "networks are not compared, since their weights have no licence."
     ),
 )
