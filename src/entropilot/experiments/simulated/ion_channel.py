@@ -198,9 +198,9 @@ def _findings(data: Any, knobs: Knobs) -> Sequence[str]:
         f"{knobs.channels} channels; {float(data['open_fraction'][0]):.1%} open at the start, "
         f"{float(last['open_fraction'][-1]):.1%} at the end of the step; off the exact share by "
         f"{gap:.3f} on average.",
-        f"At the end of the step the exact current is {float(last['mean_current'][-1]):.3f} ions a "
-        f"ms, and entropy is produced at {float(last['entropy_production'][-1]):.3f} nats a ms; "
-        f"current times potential drop is {float(last['dissipation'][-1]):.3f}.",
+        f"At the end of the step the exact current is {_three(last['mean_current'])} ions a "
+        f"ms, and entropy is produced at {_three(last['entropy_production'])} nats a ms; "
+        f"current times potential drop is {_three(last['dissipation'])}.",
     ]
     known = data["relative_entropy"].values[np.flatnonzero(during.values)]
     if len(known) and known[0] > 1e-9:
@@ -210,6 +210,11 @@ def _findings(data: Any, knobs: Knobs) -> Sequence[str]:
             f"{known[-1]:.2g}; on the way it {'never rises' if falls else 'rises, and must not'}."
         )
     return sentences
+
+
+def _three(values: Any) -> str:
+    """The last value with three decimals; no minus before a zero."""
+    return f"{round(float(values[-1]), 3) + 0.0:.3f}"
 
 
 def _picture(data: Any, knobs: Knobs) -> Figure:
