@@ -179,6 +179,8 @@ def address(text: bytes) -> tuple[Any, int]:
 @example(-1e-7)
 @example(-0.1)
 @example(-123456.789e-3)
+@example(-0.0032298990932043145)
+@example(-0.00012345678901234567)
 def test_numbers(value: float) -> None:
     array, at = address(repr(value).encode())
     end, found = number(at)

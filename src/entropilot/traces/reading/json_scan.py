@@ -35,6 +35,7 @@ _INFINITY: Final = as_word(b"Infinity")
 _POWERS: Final = 10.0 ** np.arange(23)
 _ONES: Final = np.uint64(0x0101010101010101)
 _HIGH: Final = np.uint64(0x8080808080808080)
+_FULL: Final = np.uint64(10**17)  # a mantissa with room for one more digit is below it
 _EIGHT_ZEROS: Final = np.uint64(0x3030303030303030)
 
 
@@ -219,7 +220,7 @@ def _eight_digits(word: np.uint64) -> np.uint64:
 
 @njit(cache=True, nogil=True)
 def number(i: int) -> tuple[int, float]:
-    """Read a number, also Python's -Infinity; about 18 digits are heeded."""
+    """Read a number, also Python's -Infinity; 18 digits are heeded, zeros in front not counted."""
     negative = byte_at(i) == MINUS
     if negative:
         i += 1
@@ -248,7 +249,7 @@ def number(i: int) -> tuple[int, float]:
                 i += 8
         c = byte_at(i)
         while ZERO <= c <= NINE:
-            if digits + (i - begin) < 18:
+            if mantissa < _FULL:  # zeros in front take no room
                 mantissa = mantissa * np.uint64(10) + np.uint64(c - ZERO)
             else:
                 exponent += 1
