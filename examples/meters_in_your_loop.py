@@ -1,7 +1,7 @@
 """Meters in your own training loop: collapse, spectral entropy, flow, stiffness, epiplexity.
 
-One line attaches them, one line a step records. First a small CNN on scikit-learn's digits, then a
-tiny transformer that learns to repeat; each leaves a metrics file and a report that opens offline.
+One line attaches them, one line a step records. A CNN learns scikit-learn's digits, a transformer
+to repeat; each leaves metrics files and reports that open offline.
 
 python examples/meters_in_your_loop.py
 """
@@ -20,10 +20,10 @@ from entropilot.models.transformer import SmallTransformer, TransformerConfig
 from entropilot.report.metrics import write_metrics_report
 
 
-def train(model, recorders, draw, steps):
+def train(model, recorders, draw):
     """A plain loop; the recorders are its only guests."""
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    for _ in range(steps):
+    for _ in range(150):
         x, y = draw()
         loss = nn.functional.cross_entropy(model(x).flatten(0, -2), y.flatten())
         optimizer.zero_grad()
@@ -34,8 +34,7 @@ def train(model, recorders, draw, steps):
                 print(f"step {row['step']}: {len(row)} numbers, loss {row['loss']:.3f}")
     for recorder in recorders:
         recorder.close()
-        page = recorder.path.with_suffix(".html")
-        print("report:", write_metrics_report(recorder.path, page))
+        print("report:", write_metrics_report(recorder.path, recorder.path.with_suffix(".html")))
 
 
 torch.manual_seed(0)
@@ -47,22 +46,15 @@ cnn = nn.Sequential(
     nn.Sequential(nn.Linear(512, 64), nn.ReLU(), nn.Dropout(0.1)),
     nn.Linear(64, 10),
 )
-spectrum, flow = RepresentationEntropyMeter(max_rows=400), KnowledgeFlowMeter()
-meters = [CollapseMeter(10, heads=("3",)), spectrum, flow, EpiplexityMeter()]
-probe = (images[1300:], labels[1300:])  # the same examples at every recorded step
-recorder = MeterRecorder(cnn, "cnn.jsonl", meters, ["*"], every=15, probe=probe)
-train(cnn, [recorder], lambda: (images[(i := torch.randint(1300, (64,)))], labels[i]), 150)
+shared = [RepresentationEntropyMeter(max_rows=400), KnowledgeFlowMeter(), EpiplexityMeter()]
+meters, held = [CollapseMeter(10, heads=("3",)), *shared], (images[1300:], labels[1300:])
+whole = MeterRecorder(cnn, "cnn.jsonl", meters, ["*"], every=15, probe=held)
+train(cnn, [whole], lambda: (images[(i := torch.randint(1300, (64,)))], labels[i]))
 
-transformer = SmallTransformer(TransformerConfig(12, width=32, layers=2, heads=2, context=8))
-tokens = torch.randint(12, (64, 8))
-before = tokens.roll(1, 1).masked_fill(torch.arange(8) == 0, -100)  # nothing precedes the first
-meters = [CollapseMeter(12, heads=("head",), targets="of"), spectrum, flow, EpiplexityMeter()]
-layers = ["blocks.*", "norm", "head"]
-recorder = MeterRecorder(
-    transformer, "transformer.jsonl", meters, layers, every=15, probe=(tokens, before)
-)
-blocks = ["blocks.0", "blocks.1"]  # stiffness is of layers that keep the shape of their input
-depth = MeterRecorder(
-    transformer, "depth.jsonl", [StiffnessMeter()], blocks, every=15, probe=(tokens, None)
-)
-train(transformer, [recorder, depth], lambda: (t := torch.randint(12, (64, 8)), t.roll(1, 1)), 150)
+net = SmallTransformer(TransformerConfig(12, width=32, layers=2, heads=2, context=8))
+words = torch.randint(12, (64, 8))
+held = (words, words.roll(1, 1).masked_fill(torch.arange(8) == 0, -100))  # the first has no label
+meters, names = [CollapseMeter(12, heads=("head",), targets="of"), *shared], ["blocks.*", "head"]
+whole = MeterRecorder(net, "transformer.jsonl", meters, names, every=15, probe=held)
+depth = MeterRecorder(net, "depth.jsonl", [StiffnessMeter()], names[:1], every=15, probe=held)
+train(net, [whole, depth], lambda: (t := torch.randint(12, (64, 8)), t.roll(1, 1)))
