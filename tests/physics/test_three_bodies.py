@@ -55,6 +55,20 @@ def test_starts_are_the_references(values: Any) -> None:
         assert energy(m, x, v) == pytest.approx(case["energy"], rel=1e-12)
 
 
+def test_starts_from_a_modern_generator_lie_where_the_references_do() -> None:
+    places = []
+    for seed in range(50):
+        m, x, v = initial_conditions(seed, legacy=False)
+        np.testing.assert_allclose([m @ x, m @ v], 0, atol=1e-12)
+        places.append((x - x[0])[1:, :2])
+    first, second = np.swapaxes(places, 0, 1)
+    assert (first >= [5, 0]).all()
+    assert (first <= [20, 10]).all()
+    assert (second >= [-10, 5]).all()
+    assert (second <= [0, 20]).all()
+    assert not np.array_equal(initial_conditions(0)[1], initial_conditions(0, legacy=False)[1])
+
+
 def test_hermite_is_amuses_to_the_last_step(values: Any) -> None:
     for case in values["hermite"]:
         systems = started(seeds=[case["seed"]])

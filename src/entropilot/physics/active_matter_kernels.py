@@ -6,17 +6,11 @@ lies on one point has no direction; its indices are handed back, and -1 means th
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-
-from entropilot.kernel_cache import make_room_for_kernels
-
-make_room_for_kernels(Path(__file__).parent)
-
-from numba import njit  # noqa: E402
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]

@@ -10,19 +10,14 @@ Source: G. A. Bird, Molecular Gas Dynamics; the gas of arXiv 2403.07519. A relat
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from entropilot.errors import InputError
-from entropilot.kernel_cache import make_room_for_kernels
 from entropilot.physics.hard_discs import maxwellian_velocities
-
-make_room_for_kernels(Path(__file__).parent)
-
-from numba import njit  # noqa: E402
 
 FASTEST: Final = 9.0  # relative speed, thermal speeds
 CELLS: Final = 50

@@ -12,17 +12,11 @@ taking out cost the same at every number of discs. Records are one cache line ea
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-
-from entropilot.kernel_cache import make_room_for_kernels
-
-make_room_for_kernels(Path(__file__).parent)
-
-from numba import njit  # noqa: E402
 
 X, Y, VX, VY, AT, KEY, PAIR, RADIUS = range(8)
 CELL, CELL_NEXT, COUNT, PARTNER, PARTNER_COUNT, KIND, BUCKET, QUEUE_NEXT = range(8)

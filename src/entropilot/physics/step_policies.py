@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.errors import InputError
-from entropilot.physics.three_bodies import Array
+from entropilot.physics.three_bodies import Array, pair_lengths
 from entropilot.physics.three_body_batch import (
     StepTask,
     Systems,
@@ -26,7 +26,8 @@ from entropilot.physics.three_body_batch import (
 Actions = NDArray[np.int64]
 EVALUATED: int = 300  # decisions
 TRIES: int = 4  # of one interval, where a policy may reject
-FAR: float = 1.5  # decades beyond the limit from which a retry goes down by two
+FAR: float = 1.5  # decades over its share from which a retry goes down by two
+SPARE: float = 2.0  # decades below its share from which a step grows
 
 
 class StepPolicy(Protocol):
@@ -137,30 +138,43 @@ class ErrorController:
 
     def review(self, change: Array, which: NDArray[np.bool_], /) -> NDArray[np.bool_]:
         """Move each action by its last error; redo where that was too large and can be mended."""
-        limit = float(np.log10(self.target) - np.log10(self.horizon))
-        spent = np.log10(np.maximum(np.abs(change), 1e-300))
-        redo = which & (spent > limit) & (self._actions > 0) & (self._tries < TRIES)
+        over = decades_over(change, self.target, self.horizon)
+        redo = which & (over > 0) & (self._actions > 0) & (self._tries < TRIES)
         redo &= self.allow_reject
-        moved = next_action(self._actions, change, limit) - (redo & (spent > limit + FAR))
+        moved = next_action(self._actions, over) - (redo & (over > FAR))
         self._actions = np.where(which, np.maximum(moved, 0), self._actions)
         self._tries = np.where(which, np.where(redo, self._tries + 1, 0), self._tries)
         return np.asarray(redo)
 
 
-def next_action(actions: Actions, change: Array, limit: float) -> Actions:
+def decades_over(change: Array, target: float, horizon: int) -> Array:
+    """Decades by which an interval's change of the error exceeds its share of the target.
+
+    Args:
+        change: [n] of the relative energy error in an interval.
+        target: relative energy error wanted at the end.
+        horizon: decisions that share it.
+
+    Examples:
+        >>> decades_over(np.array([1e-3, 1e-12]), 1e-4, 100).round(9).tolist()
+        [3.0, -6.0]
+    """
+    spent = np.log10(np.maximum(np.abs(change), 1e-300))
+    return np.asarray(spent - float(np.log10(target) - np.log10(horizon)))
+
+
+def next_action(actions: Actions, over: Array) -> Actions:
     """Actions of an error controller that redoes nothing: one down, one up, or the same.
 
     Args:
         actions: [n] of the last interval.
-        change: [n] of the relative energy error in it.
-        limit: log10 of the change that an interval may spend.
+        over: [n] decades over its share of the target, see ``decades_over``.
 
     Examples:
-        >>> next_action(np.array([5, 5, 5]), np.array([1e-3, 1e-12, 1e-7]), -6.0).tolist()
+        >>> next_action(np.array([5, 5, 5]), np.array([3.0, -6.0, -1.0])).tolist()
         [4, 6, 5]
     """
-    spent = np.log10(np.maximum(np.abs(change), 1e-300))
-    moved = actions - (spent > limit).astype(np.int64) + (spent < limit - 2).astype(np.int64)
+    moved = actions - (over > 0).astype(np.int64) + (over < -SPARE).astype(np.int64)
     return np.asarray(np.clip(moved, 0, 9))
 
 
@@ -231,7 +245,7 @@ def evaluate(
             after = after.with_part(redo, tried._replace(steps=tried.steps + lost))
             redo = policy.review(after.error - _so_far(systems), redo)
         systems = after
-        taken.append((actions, np.abs(systems.error), _nearest(systems)))
+        taken.append((actions, np.abs(systems.error), pair_lengths(systems.x).min(axis=-1)))
         progress((number + 1) / horizon, f"check {number + 1}/{horizon}")
     actions, errors, distances = (np.stack(values, axis=1) for values in zip(*taken, strict=True))
     found = (np.abs(systems.error), systems.steps, actions, errors, distances, systems.short)
@@ -241,9 +255,3 @@ def evaluate(
 def _so_far(systems: Systems) -> Array:
     """Error until now; 0 at the start, where 1 stands for it."""
     return np.where(systems.number > 0, systems.error, 0.0)
-
-
-def _nearest(systems: Systems) -> Array:
-    x = systems.x
-    apart = [np.linalg.norm(x[:, j] - x[:, i], axis=-1) for i, j in ((0, 1), (0, 2), (1, 2))]
-    return np.asarray(np.min(apart, axis=0))

@@ -23,6 +23,7 @@ VELOCITY_UNIT: Final = (G * 3.0 * SOLAR_MASS / AU) ** 0.5  # m/s
 TIME_UNIT: Final = AU / VELOCITY_UNIT  # s
 YEAR: Final = YEAR_SECONDS / TIME_UNIT  # N-body times
 CHECK: Final = 0.1 * YEAR  # between two decisions
+PAIRS: Final = ((0, 1), (0, 2), (1, 2))
 
 
 def initial_conditions(seed: int, *, legacy: bool = True) -> tuple[Array, Array, Array]:
@@ -38,18 +39,13 @@ def initial_conditions(seed: int, *, legacy: bool = True) -> tuple[Array, Array,
         (np.float64(1.0), True, True)
     """
     low, high = np.array([5.0, 0.0, 0.0, 5.0]), np.array([20.0, 10.0, -10.0, 20.0])
-    draw = np.random.RandomState(seed).uniform if legacy else _uniform(seed)
-    x1, y1, x2, y2 = draw(low, high)
+    draws = (np.random.RandomState(seed) if legacy else np.random.default_rng(seed)).random(4)
+    x1, y1, x2, y2 = low + (high - low) * draws
     m = np.full(3, 1.0 / 3.0)
     x = np.array([[0.0, 0.0, 0.0], [x1, y1, 0.0], [x2, y2, 0.0]])
     speed = 10e3 / VELOCITY_UNIT
     v = np.array([[0.0, speed, 0.0], [-speed, 0.0, 0.0], [0.0, 0.0, 0.0]])
     return m, x - m @ x / m.sum(), v - m @ v / m.sum()
-
-
-def _uniform(seed: int):  # type: ignore[no-untyped-def]
-    generator = np.random.default_rng(seed)
-    return lambda low, high: low + (high - low) * generator.random(len(low))
 
 
 def energy(m: Array, x: Array, v: Array) -> float:
@@ -65,8 +61,24 @@ def energy(m: Array, x: Array, v: Array) -> float:
         -0.01221537
     """
     kinetic = 0.5 * float(m @ (v * v).sum(1))
-    pairs = ((0, 1), (0, 2), (1, 2))
-    return kinetic - sum(float(m[i] * m[j] / np.linalg.norm(x[i] - x[j])) for i, j in pairs)
+    return kinetic - sum(float(m[i] * m[j] / np.linalg.norm(x[i] - x[j])) for i, j in PAIRS)
+
+
+def pair_lengths(values: Array) -> Array:
+    """Lengths of the differences of each pair of bodies, in the order of ``PAIRS``.
+
+    Args:
+        values: [..., 3, D] positions or velocities of three bodies.
+
+    Returns:
+        [..., 3]
+
+    Examples:
+        >>> pair_lengths(np.array([[0.0, 0], [3, 4], [0, 4]])).tolist()
+        [5.0, 4.0, 3.0]
+    """
+    apart = [values[..., j, :] - values[..., i, :] for i, j in PAIRS]
+    return np.stack([np.linalg.norm(one, axis=-1) for one in apart], axis=-1)
 
 
 def check_bodies(m: Array, x: Array, v: Array) -> None:
@@ -85,6 +97,6 @@ def check_bodies(m: Array, x: Array, v: Array) -> None:
             raise InputError(f"{name} has a value that is not finite: {values.tolist()}")
     if not (m > 0).all():
         raise InputError(f"masses are {m.tolist()}; each must be above 0")
-    for i, j in ((0, 1), (0, 2), (1, 2)):
+    for i, j in PAIRS:
         if np.array_equal(x[i], x[j]):
             raise InputError(f"bodies {i} and {j} are at the same place, {x[i].tolist()}")

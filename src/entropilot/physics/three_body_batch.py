@@ -10,7 +10,7 @@ Legend: n systems.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -20,10 +20,12 @@ from entropilot.errors import ConfigurationError, EntropilotError, InputError, u
 from entropilot.physics.step_rewards import OPTIONS, WEIGHTS, Weights, step_reward
 from entropilot.physics.three_bodies import (
     CHECK,
+    PAIRS,
     Array,
     check_bodies,
     energy,
     initial_conditions,
+    pair_lengths,
 )
 
 Integrator = Literal["hermite", "leapfrog", "ias15"]
@@ -157,19 +159,21 @@ def advanced(systems: Systems, mu: Array, task: StepTask) -> Systems:
     end: Array = np.asarray((systems.number + 1) * task.check, dtype=np.float64)
     if task.integrator == "ias15":
         steps, found = _ias15(m, x, v, t, end, mu)
-        ended = np.zeros(len(t), np.int64)
+        short = np.zeros(len(t), bool)
     else:
-        from entropilot.physics.three_body_kernels import advance_batch
+        from entropilot.physics import three_body_kernels as kernels
 
         work = np.empty((len(t), 6, 3, 3))
-        kind = 0 if task.integrator == "hermite" else 1
-        steps, ended, found = advance_batch(kind, m, x, v, t, end, mu, task.max_steps, work)
-        if (ended == 1).any():
-            raise EntropilotError(_stuck(int(np.argmax(ended == 1)), x, t, mu, task))
+        kind = kernels.HERMITE if task.integrator == "hermite" else kernels.LEAPFROG
+        steps, ended, found = kernels.advance_batch(kind, m, x, v, t, end, mu, task.max_steps, work)
+        stuck = np.flatnonzero(ended == kernels.TOO_MANY)
+        if len(stuck):
+            raise EntropilotError(_stuck(int(stuck[0]), x, t, mu, task))
+        short = ended == kernels.NO_PROGRESS
     error = (found - systems.first_energy) / systems.first_energy + 1e-20
     return Systems(
         m, x, v, t, systems.first_energy, error, systems.error,
-        systems.number + 1, systems.steps + steps, systems.short + (ended == 2),
+        systems.number + 1, systems.steps + steps, systems.short + short,
     )  # fmt: skip
 
 
@@ -184,7 +188,7 @@ def observed(systems: Systems, task: StepTask) -> NDArray[np.float32]:
     if task.observation == "cartesian":
         seen = [systems.x[:, :, :2].reshape(n, 6) / 10, systems.v[:, :, :2].reshape(n, 6), accuracy]
         return np.concatenate(seen, axis=1).astype(np.float32)
-    distances, speeds = _pairs(systems.x), _pairs(systems.v)
+    distances, speeds = pair_lengths(systems.x), pair_lengths(systems.v)
     nearest = distances.argmin(axis=1)[:, None]
     seen = [np.take_along_axis(distances, nearest, 1) / 10]
     seen += [np.take_along_axis(speeds, nearest, 1), accuracy]
@@ -256,11 +260,6 @@ def mu_of(actions: Any) -> Array:
     return np.asarray(ACTIONS[chosen])
 
 
-def with_task(task: StepTask, **changes: Any) -> StepTask:
-    """The same task with some settings changed."""
-    return replace(task, **changes)
-
-
 def _ias15(
     m: Array, x: Array, v: Array, t: Array, end: Array, mu: Array
 ) -> tuple[NDArray[np.int64], Array]:
@@ -286,15 +285,9 @@ def _ias15(
     return steps, np.array([energy(m[s], x[s], v[s]) for s in range(len(t))])
 
 
-def _pairs(values: Array) -> Array:
-    """Lengths [n, 3] of the differences of the pairs (0, 1), (0, 2), (1, 2)."""
-    apart = [values[:, j] - values[:, i] for i, j in ((0, 1), (0, 2), (1, 2))]
-    return np.stack([np.linalg.norm(one, axis=-1) for one in apart], axis=1)
-
-
 def _stuck(s: int, x: Array, t: Array, mu: Array, task: StepTask) -> str:
-    distances = _pairs(x[s : s + 1])[0]
-    pair = ((0, 1), (0, 2), (1, 2))[int(distances.argmin())]
+    distances = pair_lengths(x[s])
+    pair = PAIRS[int(distances.argmin())]
     return (
         f"system {s} took more than max_steps = {task.max_steps:,} steps at t = {t[s]:.6g} with "
         f"mu = {mu[s]:.3g}: bodies {pair[0]} and {pair[1]} are {distances.min():.3g} apart. Raise "

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 DONE: Final = 0
 TOO_MANY: Final = 1
 NO_PROGRESS: Final = 2
-_ROUNDING: Final = 1e-12  # of the time, below which a last step is nothing
+#: What ``advance_batch`` integrates with.
+HERMITE: Final = 0
+LEAPFROG: Final = 1
+_ROUNDING: Final = 1e-12  # of the time; a step that is not above it is lost
 
 
 @numba.njit(cache=True, fastmath=False, inline="always")
@@ -58,6 +61,17 @@ def _field(m: Any, x: Any, v: Any, a: Any, j: Any) -> float:
     return least
 
 
+@numba.njit(cache=True, inline="always")
+def _next_step(t: float, t_end: float, dt: float) -> tuple[float, bool]:
+    """The step to take, and whether it is the last; 0 for one that is lost to rounding."""
+    last = t + dt >= t_end
+    if last:
+        dt = t_end - t
+    if dt <= _ROUNDING * abs(t):
+        dt = 0.0
+    return dt, last
+
+
 @numba.njit(cache=True)
 def hermite_interval(
     m: Any, x: Any, v: Any, t: float, t_end: float, mu: float, max_steps: int, work: Any
@@ -79,13 +93,10 @@ def hermite_interval(
     steps = 0
     while t < t_end:
         if steps >= max_steps:
-            return steps, 1, t
-        dt = mu * coll
-        last = t + dt >= t_end
-        if last:
-            dt = t_end - t
-        if dt <= 1e-12 * abs(t):
-            return steps, 0 if last else 2, t
+            return steps, TOO_MANY, t
+        dt, last = _next_step(t, t_end, mu * coll)
+        if dt == 0.0:
+            return steps, DONE if last else NO_PROGRESS, t
         for i in range(3):
             for c in range(3):
                 xp[i, c] = x[i, c] + dt * (v[i, c] + dt * (a[i, c] / 2.0 + dt * j[i, c] / 6.0))
@@ -105,7 +116,7 @@ def hermite_interval(
                 j[i, c] = j1[i, c]
         t = t_end if last else t + dt
         steps += 1
-    return steps, 0, t
+    return steps, DONE, t
 
 
 @numba.njit(cache=True)
@@ -118,13 +129,10 @@ def leapfrog_interval(
     steps = 0
     while t < t_end:
         if steps >= max_steps:
-            return steps, 1, t
-        dt = mu * coll
-        last = t + dt >= t_end
-        if last:
-            dt = t_end - t
-        if dt <= 1e-12 * abs(t):
-            return steps, 0 if last else 2, t
+            return steps, TOO_MANY, t
+        dt, last = _next_step(t, t_end, mu * coll)
+        if dt == 0.0:
+            return steps, DONE if last else NO_PROGRESS, t
         for i in range(3):
             for c in range(3):
                 v[i, c] += a[i, c] * (dt / 2.0)
@@ -136,7 +144,7 @@ def leapfrog_interval(
         coll = np.sqrt(np.sqrt(_field(m, x, v, a, j)))
         t = t_end if last else t + dt
         steps += 1
-    return steps, 0, t
+    return steps, DONE, t
 
 
 @numba.njit(cache=True, inline="always")
@@ -158,7 +166,7 @@ def advance_batch(
     """Advance n systems: steps [n], how each ended [n], energies [n].
 
     Args:
-        kind: 0 for Hermite, 1 for leapfrog.
+        kind: ``HERMITE`` or ``LEAPFROG``.
         m: [n, 3] masses.
         x: [n, 3, 3] positions, changed in place.
         v: [n, 3, 3] velocities, changed in place.
@@ -173,7 +181,7 @@ def advance_batch(
     ended = np.zeros(n, np.int64)
     found = np.zeros(n)
     for s in numba.prange(n):
-        if kind == 0:
+        if kind == HERMITE:
             steps[s], ended[s], t[s] = hermite_interval(
                 m[s], x[s], v[s], t[s], t_end[s], mu[s], max_steps, work[s]
             )

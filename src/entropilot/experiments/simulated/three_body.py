@@ -11,7 +11,8 @@ from entropilot.errors import ConfigurationError
 from entropilot.experiments.simulations import Simulation
 from entropilot.physics.process import Process, State, Variable
 from entropilot.physics.step_learning import load_network
-from entropilot.physics.three_bodies import YEAR
+from entropilot.physics.step_policies import decades_over, next_action
+from entropilot.physics.three_bodies import YEAR, pair_lengths
 from entropilot.physics.three_body_batch import (
     ACTIONS,
     StepTask,
@@ -125,7 +126,7 @@ def picture(data: xr.Dataset, _knobs: ThreeBodyKnobs) -> Figure:
     years = data["time"].to_numpy()
     rows = [
         ("mu, step over collision time", data["mu"].to_numpy()),
-        ("smallest distance, au", _nearest(place)),
+        ("smallest distance, au", pair_lengths(place).min(axis=-1)),
         ("relative energy error", np.maximum(np.abs(data["energy_error"].to_numpy()), 1e-16)),
     ]
     for number, (title, values) in enumerate(rows):
@@ -150,7 +151,7 @@ def scene(data: xr.Dataset, knobs: ThreeBodyKnobs) -> Scene:
     error = np.log10(np.maximum(np.abs(data["energy_error"].to_numpy()), 1e-16))
     series = [
         Series("log10 mu, step over collision time", np.log10(data["mu"].to_numpy())),
-        Series("smallest distance", _nearest(data["position"].to_numpy()), "au"),
+        Series("smallest distance", pair_lengths(data["position"].to_numpy()).min(axis=-1), "au"),
         Series("log10 of the energy error", error),
     ]
     if knobs.policy == "learned":
@@ -174,7 +175,7 @@ def scene(data: xr.Dataset, knobs: ThreeBodyKnobs) -> Scene:
 def findings(data: xr.Dataset, knobs: ThreeBodyKnobs) -> list[str]:
     """What the run cost and what error it left."""
     error = abs(float(data["energy_error"][-1]))
-    nearest = float(_nearest(data["position"].to_numpy()).min())
+    nearest = float(pair_lengths(data["position"].to_numpy()).min(axis=-1).min())
     steps, years = int(data["steps"][-1]), float(data["time"][-1])
     said = [
         f"After {years:.1f} years and {steps:,} steps of {knobs.integrator} the relative energy "
@@ -194,12 +195,9 @@ def findings(data: xr.Dataset, knobs: ThreeBodyKnobs) -> list[str]:
 
 def _controlled(action: int, before: Systems, after: Systems, target: float, horizon: int) -> int:
     """The next action of an error controller that redoes nothing."""
-    from entropilot.physics.step_policies import next_action
-
-    last = float(before.error[0]) if int(before.number[0]) else 0.0
-    limit = float(np.log10(target) - np.log10(horizon))
-    change = np.array([float(after.error[0]) - last])
-    return int(next_action(np.array([action]), change, limit)[0])
+    last = before.error if int(before.number[0]) else 0.0
+    over = decades_over(after.error - last, target, horizon)
+    return int(next_action(np.array([action]), over)[0])
 
 
 def _state(systems: Systems, action: int, mu: float, undecided: float) -> State:
@@ -211,13 +209,6 @@ def _state(systems: Systems, action: int, mu: float, undecided: float) -> State:
 
 def _systems(state: State) -> Systems:
     return Systems(**{name: state[name] for name in Systems._fields})
-
-
-def _nearest(place: Any) -> Any:
-    pairs = [
-        np.linalg.norm(place[:, j] - place[:, i], axis=-1) for i, j in ((0, 1), (0, 2), (1, 2))
-    ]
-    return np.min(pairs, axis=0)
 
 
 SIMULATION = Simulation(
