@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entropilot.errors import InputError
-from entropilot.physics import fish_school_metrics as metrics
+from entropilot.physics import fish_school_entropies as entropies
 from entropilot.physics.fish_school_metrics import (
     ENTROPIES,
     METRICS,
@@ -113,7 +113,7 @@ def test_an_unwrapped_school_does_not_feel_the_faces_of_the_box(seed: int, shift
 def test_blocks_of_pairs_add_up_to_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     v = np.random.default_rng(0).normal(size=(157, 3)) + np.array([1, 0, 0])
     whole = velocity_correlation_entropy(None, v)
-    monkeypatch.setattr(metrics, "_BLOCK", 1000)
+    monkeypatch.setattr(entropies, "_BLOCK", 1000)
     assert velocity_correlation_entropy(None, v) == whole
 
 
@@ -129,7 +129,7 @@ def test_a_tree_finds_the_same_neighbours(monkeypatch: pytest.MonkeyPatch) -> No
     for box in (9.0, None):
         pairs = all_metrics(x, v, box)
         with monkeypatch.context() as patch:
-            patch.setattr(metrics, "_TREE_FROM", 0)
+            patch.setattr(entropies, "_TREE_FROM", 0)
             assert all_metrics(x, v, box) == pytest.approx(pairs, abs=1e-12)
 
 
