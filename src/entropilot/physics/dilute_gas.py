@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from entropilot.errors import InputError
-from entropilot.physics.hard_discs import maxwellian_velocities
+from entropilot.physics.gas_start import maxwellian_velocities
 
 FASTEST: Final = 9.0  # relative speed, thermal speeds
 CELLS: Final = 50

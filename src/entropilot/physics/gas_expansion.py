@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from entropilot.errors import InputError
 from entropilot.physics.dilute_gas import DiluteGasDSMC
-from entropilot.physics.hard_discs import HardDiscGas, IdealGas, free_expansion, free_flight
+from entropilot.physics.hard_discs import HardDiscGas, free_expansion
+from entropilot.physics.ideal_gas import IdealGas, free_flight
 from entropilot.physics.phase_space import (
     CellCounts,
     Estimator,

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError, FormatError, InputError
 from entropilot.physics.gas_expansion import PhaseCells, entropy_of, expanding_gas
-from entropilot.physics.hard_discs import EventCounts, HardDiscGas, checked_box, free_flight
+from entropilot.physics.gas_start import checked_box
+from entropilot.physics.hard_discs import EventCounts, HardDiscGas
+from entropilot.physics.ideal_gas import free_flight
 from entropilot.physics.phase_space import SparseCellsWarning, diameter_for
 from entropilot.physics.process import Frame, Process, State, Variable
 

@@ -1,4 +1,4 @@
-"""Hard discs moved exactly, from one collision to the next, and gases without collisions.
+"""Hard discs moved exactly, from one collision to the next.
 
 The gas of Garrido, Goldstein, Huse and Lebowitz (arXiv 2403.07519): N discs of mass 1 in a box with
 specular or periodic walls. Units: k_B T = 1 and m = 1 give the thermal speed 1; lengths in those of
@@ -16,12 +16,32 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from entropilot.errors import BrokenNumbersError, InputError
+from entropilot.errors import InputError
+from entropilot.physics.gas_start import (
+    cell_grid,
+    check_room,
+    checked_box,
+    checked_diameters,
+    checked_vectors,
+    checked_walls,
+    drawn_places,
+    maxwellian_velocities,
+    whole_number,
+)
+from entropilot.physics.ideal_gas import IdealGas, free_flight
 
-WALLS: Final = ("hard", "periodic")
-DENSEST: Final = 0.84  # of a start; a triangular lattice in a box with walls never gets there
+__all__ = [
+    "EventCounts",
+    "HardDiscGas",
+    "IdealGas",
+    "cell_grid",
+    "checked_box",
+    "free_expansion",
+    "free_flight",
+    "maxwellian_velocities",
+]
+
 DENSEST_RANDOM: Final = 0.7
-OCCUPANCY: Final = 1.5  # discs a cell: fewer cost crossings, more cost pair checks
 OVERLAP: Final = 1e-9  # of the diameter: rounding of positions that were stored
 
 Floats = NDArray[np.float64]
@@ -85,17 +105,18 @@ class HardDiscGas:
         seed: int | np.random.Generator = 0,
     ) -> None:
         """Check everything at the door and draw what was not given."""
-        self.n = _whole_number(n)
-        self.sigma = _diameters(sigma, self.n)
-        self.walls = _walls(walls)
+        self.n = whole_number(n)
+        self.sigma = checked_diameters(sigma, self.n)
+        self.walls = checked_walls(walls)
         self.box = checked_box(box)
         self._periodic = tuple(kind == "periodic" for kind in self.walls)
-        _check_room(self.sigma, self.box, self._periodic)
+        check_room(self.sigma, self.box, self._periodic)
         rng = np.random.default_rng(seed)
-        places = self._drawn_places(rng) if x is None else _array(x, self.n, "positions")
-        velocities = (
-            maxwellian_velocities(self.n, rng) if v is None else _array(v, self.n, "velocities")
-        )
+        places = self._drawn_places(rng) if x is None else checked_vectors(x, self.n, "positions")
+        if v is None:
+            velocities = maxwellian_velocities(self.n, rng)
+        else:
+            velocities = checked_vectors(v, self.n, "velocities")
         if not np.any(velocities):
             raise InputError("the kinetic energy is 0: no disc would ever move. Give velocities.")
         self._x, self._v = places.copy(), velocities.copy()
@@ -206,7 +227,7 @@ class HardDiscGas:
             >>> HardDiscGas(2, 0.125, x=[[0.25, 0.5], [0.5, 0.5]]).smallest_gap()
             (0, 1, 0.125)
         """
-        from entropilot.physics.hard_disc_kernels import closest_pair
+        from entropilot.physics.gas_start_kernels import closest_pair
 
         i, j, gap = closest_pair(self._x, self.sigma / 2, self.box, self._periodic, *self._grid())
         return int(i), int(j), float(gap)
@@ -245,96 +266,6 @@ class HardDiscGas:
             )
 
 
-class IdealGas:
-    """Points that do not meet: free flight between walls, exact at any time.
-
-    Args, errors and properties as ``HardDiscGas``, without a diameter.
-
-    Examples:
-        >>> gas = IdealGas(1, x=[[0.9, 0.5]], v=[[1.0, 0.0]])
-        >>> gas.advance(0.2)
-        >>> gas.positions.round(12).tolist(), gas.velocities.tolist()
-        ([[0.9, 0.5]], [[-1.0, 0.0]])
-    """
-
-    def __init__(
-        self,
-        n: int,
-        box: Sequence[float] = (1.0, 1.0),
-        walls: Sequence[str] = ("hard", "hard"),
-        x: ArrayLike | None = None,
-        v: ArrayLike | None = None,
-        seed: int | np.random.Generator = 0,
-    ) -> None:
-        """Check everything at the door and draw what was not given."""
-        self.n, self.box, self.walls = _whole_number(n), checked_box(box), _walls(walls)
-        rng = np.random.default_rng(seed)
-        self._x = (
-            rng.random((self.n, 2)) * self.box
-            if x is None
-            else _array(x, self.n, "positions").copy()
-        )
-        self._v = (
-            maxwellian_velocities(self.n, rng)
-            if v is None
-            else _array(v, self.n, "velocities").copy()
-        )
-        if (self._x < 0).any() or (self._x > np.array(self.box)).any():
-            raise InputError("a position lies outside the box")
-        self.time = 0.0
-
-    @property
-    def positions(self) -> Floats:
-        """[n, 2], a copy."""
-        return self._x.copy()
-
-    @property
-    def velocities(self) -> Floats:
-        """[n, 2], a copy."""
-        return self._v.copy()
-
-    def advance(self, dt: float) -> None:
-        """Free flight by a time >= 0."""
-        if not (math.isfinite(dt) and dt >= 0):
-            raise InputError(f"dt = {dt}, expected a time >= 0; reverse() turns the motion round")
-        self._x, self._v = free_flight(self._x, self._v, dt, self.box, self.walls)
-        self.time += dt
-
-    def reverse(self) -> None:
-        """Turn every velocity round."""
-        self._v = -self._v
-
-
-def free_flight(
-    x: Floats,
-    v: Floats,
-    dt: float,
-    box: Sequence[float],
-    walls: Sequence[str] = ("hard", "hard"),
-    margin: float = 0.0,
-) -> tuple[Floats, Floats]:
-    """Positions and velocities after flight without collisions, reflected or wrapped at the walls.
-
-    A box with hard walls is unfolded to a ring of twice its length: exact for any time.
-
-    Examples:
-        >>> free_flight(np.array([[0.5, 0.5]]), np.array([[3.0, 0.0]]), 1.0, (1.0, 1.0))[0].tolist()
-        [[0.5, 0.5]]
-    """
-    new_x, new_v = np.empty_like(x), v.copy()
-    for axis in range(2):
-        length = box[axis]
-        if walls[axis] == "periodic":
-            new_x[:, axis] = np.mod(x[:, axis] + v[:, axis] * dt, length)
-            continue
-        length -= 2 * margin
-        ring = np.mod(x[:, axis] - margin + v[:, axis] * dt, 2 * length)
-        back = ring > length
-        new_x[:, axis] = np.where(back, 2 * length - ring, ring) + margin
-        new_v[back, axis] *= -1
-    return new_x, new_v
-
-
 def free_expansion(
     gas: HardDiscGas | IdealGas, from_box: Sequence[float], to_box: Sequence[float]
 ) -> HardDiscGas | IdealGas:
@@ -360,152 +291,3 @@ def free_expansion(
     if isinstance(gas, IdealGas):
         return IdealGas(gas.n, end, gas.walls, gas.positions, gas.velocities)
     return HardDiscGas(gas.n, gas.sigma, end, gas.walls, gas.positions, gas.velocities)
-
-
-def maxwellian_velocities(n: int, rng: np.random.Generator) -> Floats:
-    """[n, 2] normal velocities without net momentum, scaled to kinetic energy n (kT = 1).
-
-    A single disc keeps its momentum.
-
-    Examples:
-        >>> v = maxwellian_velocities(100, np.random.default_rng(0))
-        >>> bool(abs((v**2).sum() / 2 - 100) < 1e-9)
-        True
-    """
-    v = rng.standard_normal((n, 2))
-    if n > 1:
-        v -= v.mean(axis=0)
-    return v * math.sqrt(2 * n / float((v**2).sum()))
-
-
-def cell_grid(n: int, sigma: float, box: Sequence[float]) -> tuple[int, int]:
-    """Cells along x and y: about ``OCCUPANCY`` discs each, none narrower than a diameter.
-
-    Examples:
-        >>> cell_grid(600, 0.01, (1.0, 0.5))
-        (28, 14)
-    """
-    edge = max(sigma, math.sqrt(box[0] * box[1] * OCCUPANCY / n)) * (1 + 1e-12)
-    return max(1, int(box[0] / edge)), max(1, int(box[1] / edge))
-
-
-def drawn_places(
-    n: int,
-    sigma: float,
-    box: Sequence[float],
-    periodic: Sequence[bool],
-    rng: np.random.Generator,
-) -> Floats:
-    """[n, 2] places of discs that do not overlap, in random order.
-
-    At random one after another up to a third of the box; above that a triangular lattice with
-    random vacancies and jitter, which needs some collisions a disc to forget itself.
-
-    Raises:
-        InputError: they do not fit.
-    """
-    from entropilot.physics.hard_disc_kernels import insert_at_random
-
-    if math.pi / 4 * n * sigma**2 / (box[0] * box[1]) < 0.33:
-        x: Floats = insert_at_random(
-            rng,
-            n,
-            sigma / 2,
-            tuple(box),
-            tuple(periodic),
-            *cell_grid(n, sigma, box),
-            200 * n + 1000,
-        )
-        if len(x) == n:
-            return x
-    return _lattice(n, sigma, box, periodic, rng)
-
-
-def _lattice(
-    n: int, sigma: float, box: Sequence[float], periodic: Sequence[bool], rng: np.random.Generator
-) -> Floats:
-    inner = [length - (0 if ring else sigma) for length, ring in zip(box, periodic, strict=True)]
-    for shrink in np.linspace(2.0, 1.0, 401):
-        step = sigma * shrink
-        rows = int(inner[1] / (step * math.sqrt(3) / 2)) + (0 if periodic[1] else 1)
-        rows -= rows % 2 if periodic[1] else 0  # the stagger has to close
-        columns = int((inner[0] - (0 if periodic[0] else step / 2)) / step)
-        columns += 0 if periodic[0] else 1
-        if rows * columns >= n:
-            break
-    else:
-        raise InputError(
-            f"{n} discs of diameter {sigma:.4g} do not fit into a box of {box[0]:.4g} by "
-            f"{box[1]:.4g}: make sigma smaller, or the box larger"
-        )
-    row, column = np.divmod(rng.permutation(rows * columns)[:n], columns)
-    x = np.column_stack(((column + 0.5 * (row % 2)) * step, row * step * math.sqrt(3) / 2))
-    x += [0 if ring else sigma / 2 for ring in periodic]
-    x += (rng.random((n, 2)) - 0.5) * (step - sigma) * 0.7 if shrink > 1 else 0
-    for axis in range(2):
-        if periodic[axis]:
-            x[:, axis] %= box[axis]
-        else:
-            x[:, axis] = np.clip(x[:, axis], sigma / 2, box[axis] - sigma / 2)
-    return x
-
-
-def _whole_number(n: int) -> int:
-    if isinstance(n, bool) or int(n) != n or n < 1:
-        raise InputError(f"n = {n}, expected at least 1 disc")
-    return int(n)
-
-
-def checked_box(box: Sequence[float]) -> tuple[float, float]:
-    """Two lengths, finite and positive.
-
-    Examples:
-        >>> checked_box([1, 2])
-        (1.0, 2.0)
-    """
-    if len(box) != 2 or not all(math.isfinite(length) and length > 0 for length in box):
-        raise InputError(f"box = {tuple(box)}, expected two lengths > 0")
-    return float(box[0]), float(box[1])
-
-
-def _walls(walls: Sequence[str]) -> tuple[str, str]:
-    if isinstance(walls, str) or len(walls) != 2 or any(kind not in WALLS for kind in walls):
-        raise InputError(f"walls = {walls!r}, expected two of {WALLS}, along x and along y")
-    return walls[0], walls[1]
-
-
-def _diameters(sigma: float | ArrayLike, n: int) -> Floats:
-    sizes = np.asarray(sigma, dtype=np.float64)
-    if sizes.shape not in ((), (n,)):
-        raise InputError(f"sigma has shape {sizes.shape}, expected a number or ({n},)")
-    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
-        raise InputError(f"sigma = {sizes}, expected diameters > 0; IdealGas has none")
-    return np.broadcast_to(sizes, (n,)).copy()
-
-
-def _check_room(sigma: Floats, box: tuple[float, float], periodic: Sequence[bool]) -> None:
-    widest = float(sigma.max())
-    for axis, name in enumerate("xy"):
-        least = 3 * widest if periodic[axis] else widest
-        if box[axis] < least:
-            why = "three diameters, so that no disc meets itself" if periodic[axis] else "one disc"
-            raise InputError(
-                f"the box is {box[axis]:.4g} long in {name} and the widest disc {widest:.4g}: it "
-                f"has to hold {why}"
-            )
-    cover = math.pi / 4 * float((sigma**2).sum()) / (box[0] * box[1])
-    if cover > DENSEST and np.ptp(sigma) == 0:
-        raise InputError(
-            f"the discs would cover {cover:.3f} of the box; no packing in walls covers more than "
-            f"about {DENSEST}. Make sigma smaller or the box larger."
-        )
-
-
-def _array(value: ArrayLike, n: int, name: str) -> Floats:
-    array = np.asarray(value, dtype=np.float64)
-    if array.shape != (n, 2):
-        raise InputError(f"{name} have shape {array.shape}, expected ({n}, 2)")
-    if not np.isfinite(array).all():
-        i = int(np.argwhere(~np.isfinite(array))[0][0])
-        raise BrokenNumbersError(f"{name} of disc {i} are {array[i].tolist()}, expected finite")
-    return array
