@@ -66,6 +66,9 @@ def test_text_is_read_as_the_type_of_its_knob() -> None:
     ("changes", "message"),
     [
         ({"n": "2.5"}, "n = '2.5', expected a whole number"),
+        ({"n": "inf"}, "n = 'inf', expected a whole number"),
+        ({"n": "1e400"}, "n = '1e400', expected a whole number"),
+        ({"seed": -1}, "seed = -1, expected a whole number from 0"),
         ({"wals": "hard"}, "did you mean 'walls'"),
         ({"walls": "soft"}, "expected one of hard, periodic"),
         ({"box": "1"}, "expected numbers with commas between"),

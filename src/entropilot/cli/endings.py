@@ -53,7 +53,7 @@ class Ending(TyperGroup):
         except OSError as error:
             fail(file_trouble(error))
         except MemoryError:
-            fail("out of memory; use fewer --workers, or diagnose a part of the log")
+            fail("out of memory; take fewer --workers, a part of the log, or fewer particles")
 
 
 def in_options(message: str) -> str:

@@ -106,7 +106,8 @@ def chosen_knobs(
         base: knobs to start from, in place of a preset.
 
     Raises:
-        ConfigurationError: unknown preset or knob (names the nearest), or a value of another type.
+        ConfigurationError: unknown preset or knob (names the nearest), a value of another type, or
+            a seed below 0.
 
     Examples:
         >>> @dataclass(frozen=True)
@@ -135,8 +136,10 @@ def chosen_knobs(
         if key in known:
             try:
                 made[key] = _value(value, known[key])
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 wrong.append(f"{key} = {value!r}, expected {_type_name(known[key])}")
+    if made.get("seed", 0) < 0:
+        wrong.append(f"seed = {made['seed']}, expected a whole number from 0")
     if wrong:
         raise ConfigurationError("; ".join(wrong))
     return dataclasses.replace(base, **made)
@@ -215,11 +218,10 @@ def _value(value: Any, kind: Any) -> Any:
     if kind is bool:
         if isinstance(value, bool):
             return value
-        return (
-            {"true": True, "false": False}[str(value).lower()]
-            if str(value).lower() in ("true", "false")
-            else _raise(value)
-        )
+        truths = {"true": True, "false": False}
+        if str(value).lower() not in truths:
+            raise ValueError(value)
+        return truths[str(value).lower()]
     if kind is int:
         number = float(value)
         if isinstance(value, bool) or number != int(number):
@@ -240,10 +242,6 @@ def _value(value: Any, kind: Any) -> Any:
             raise ValueError(value)
         return tuple(_value(part, of) for part, of in zip(parts, kinds, strict=True))
     raise TypeError(kind)
-
-
-def _raise(value: Any) -> Any:
-    raise ValueError(value)
 
 
 def _type_name(kind: Any) -> str:

@@ -64,7 +64,7 @@ def school_process(
         threads: used where they pay.
 
     Raises:
-        ConfigurationError: no whole number of frames.
+        ConfigurationError: no whole number of frames, or no thread.
 
     Examples:
         >>> process = school_process(Couzin(n_fish=10), 100, 10)
@@ -75,6 +75,9 @@ def school_process(
         raise ConfigurationError(
             f"n_steps = {n_steps}, save_every = {save_every}, expected 1 <= save_every <= n_steps"
         )
+
+    if threads < 1:
+        raise ConfigurationError(f"threads = {threads}, expected at least 1")
 
     def start() -> State:
         rng = np.random.default_rng(params.seed)

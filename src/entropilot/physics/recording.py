@@ -117,7 +117,8 @@ def _check_folder(process: Process, folder: Path) -> None:
     ]
     raise ConfigurationError(
         f"the folder {folder} holds another simulation (it differs in "
-        f"{', '.join(names) or 'title or frames'}). Choose another folder, or delete this one."
+        f"{', '.join(names) or 'title, frames or variables'}). Choose another folder, or delete "
+        "this one."
     )
 
 
@@ -126,6 +127,7 @@ def _written(process: Process) -> str:
         {
             "title": process.title,
             "n_frames": process.n_frames,
+            "variables": [variable.name for variable in process.variables],
             "parameters": dict(process.parameters),
         },
         indent=1,

@@ -134,8 +134,8 @@ def packed(scene: Scene) -> tuple[dict[str, Any], list[str]]:
     n_frames, n_points, n_dims = scene.positions.shape
     a_point = 2 * n_dims + (n_dims if scene.directions is not None else 0)
     a_point += 1 if scene.colours is not None and scene.colours.ndim == 2 else 0
-    frames = _spread(n_frames, MOST_FRAMES)
-    points = _spread(n_points, max(1, MOST_BYTES // (a_point * len(frames))))
+    frames = evenly_chosen(n_frames, MOST_FRAMES)
+    points = evenly_chosen(n_points, max(1, MOST_BYTES // (a_point * len(frames))))
     notes = []
     if len(points) < n_points:
         notes.append(f"{len(points):,} of the {n_points:,} points are drawn.")
@@ -212,8 +212,13 @@ def _check(scene: Scene) -> None:
         )
 
 
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most ``most`` of ``count`` indices, evenly, the first and the last among them."""
+def evenly_chosen(count: int, most: int) -> NDArray[np.int64]:
+    """At most ``most`` of ``count`` indices, evenly, the first and the last among them.
+
+    Examples:
+        >>> evenly_chosen(9, 3).tolist(), evenly_chosen(2, 3).tolist()
+        ([0, 4, 8], [0, 1])
+    """
     if count <= most:
         return np.arange(count)
     return np.unique(np.rint(np.linspace(0, count - 1, most)).astype(np.int64))

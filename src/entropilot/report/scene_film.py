@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.report.film import figure_frames
-from entropilot.report.scene import MOST_FRAMES, Scene
+from entropilot.report.scene import MOST_FRAMES, Scene, evenly_chosen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,13 +37,13 @@ def scene_frames(
 
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor=STAGE)
     shown = scene.series[:3]
-    stage = figure.add_axes((0.0, 0.24 if shown else 0.0, 1.0, 0.76 if shown else 1.0))
+    share = 0.76 if shown else 1.0  # of the height; curves are beneath
+    stage = figure.add_axes((0.0, 1.0 - share, 1.0, share))
     stage.set_axis_off()
-    frames = np.unique(np.rint(np.linspace(0, len(scene.times) - 1, MOST_FRAMES)).astype(int))
-    frames = frames[: len(scene.times)]
+    frames = evenly_chosen(len(scene.times), MOST_FRAMES)
     size = scene.high - scene.low
     flat = len(size) == 2
-    _frame_stage(stage, size, flat, width / (height * (0.76 if shown else 1.0)))
+    _frame_stage(stage, size, flat, width / (height * share))
     palette = LinearSegmentedColormap.from_list("stage", COLOURS)
     values = scene.colours
     norm = Normalize(*_range(values)) if values is not None else None
@@ -51,7 +51,7 @@ def scene_frames(
     area: Any = float(np.clip(DOTS / max(n_points, 1) / 60, 1.0, 40.0))
     if flat and scene.radii is not None:
         span = stage.get_ylim()
-        point = 72 / 100 * height * (0.76 if shown else 1.0) / (span[1] - span[0])
+        point = 72 / 100 * height * share / (span[1] - span[0])
         area = np.maximum((2 * point * scene.radii) ** 2, 1.0)
     dots = stage.scatter([], [], linewidths=0, zorder=3)
     dots.set_sizes(np.broadcast_to(area, n_points))
@@ -61,8 +61,8 @@ def scene_frames(
     stage.add_collection(box)
     clock = figure.text(0.015, 0.955, "", color=PALE, family="monospace", fontsize=11)
     figure.text(0.985, 0.955, scene.title, color=PALE, ha="right", fontsize=11)
-    if scene.colour_name:
-        figure.text(0.985, 0.92, f"colour: {scene.colour_name}", color=PALE, ha="right", fontsize=9)
+    if scene.colour_name and norm is not None:
+        _key(figure, scene.colour_name, palette, norm)
     curves = [_curve(figure, scene, i, len(shown)) for i in range(len(shown))]
     edges = _edges(size)
     unit = f" {scene.time_unit}" if scene.time_unit else ""
@@ -152,6 +152,15 @@ def _edges(size: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         for b in spots[i + 1 :]
         if np.count_nonzero(a != b) == 1
     ]
+
+
+def _key(figure: Any, name: str, palette: Any, norm: Any) -> None:
+    """The colours from their least to their largest value, under the title."""
+    figure.text(0.985, 0.917, f"{name}, {norm.vmin:.3g} to {norm.vmax:.3g}", color=PALE, ha="right",
+                fontsize=9)  # fmt: skip
+    bar = figure.add_axes((0.865, 0.892, 0.12, 0.012))
+    bar.imshow(np.linspace(0, 1, 64)[None], aspect="auto", cmap=palette)
+    bar.set_axis_off()
 
 
 def _curve(figure: Any, scene: Scene, index: int, count: int) -> tuple[Any, Any, Any]:

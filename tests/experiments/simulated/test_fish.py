@@ -94,6 +94,13 @@ def test_threads_and_components_change_nothing_else(tmp_path: Path) -> None:
     assert "vx" not in two
 
 
+def test_a_folder_with_other_variables_is_refused(tmp_path: Path) -> None:
+    knobs = FishKnobs(n_fish=8, n_steps=2)
+    record(process(knobs), tmp_path)
+    with pytest.raises(ConfigurationError, match=r"another simulation .*variables"):
+        record(process(replace(knobs, components=False)), tmp_path)
+
+
 def test_presets_are_the_published_configurations() -> None:
     for name, params in PRESETS.items():
         knobs = SIMULATION.presets[name]
@@ -146,3 +153,5 @@ def test_a_wrong_configuration_is_named(tmp_path: Path, text: str, message: str)
 def test_frames_that_can_not_be_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="save_every = 50"):
         simulate(SIMULATION, FishKnobs(n_steps=10, save_every=50), tmp_path)
+    with pytest.raises(ConfigurationError, match="threads = 0"):
+        process(FishKnobs(threads=0))

@@ -62,10 +62,13 @@ def test_a_run_that_was_cut_off_ends_the_same(tmp_path: Path) -> None:
         ({"channels": 0}, "channels >= 1"),
         ({"frames": 1}, "frames >= 2"),
         ({"duration": 0.0}, "duration > 0"),
+        ({"duration": "inf"}, "duration = inf"),
+        ({"step_on": "nan"}, "step_on = nan"),
+        ({"seed": -1}, "seed = -1"),
         ({"inside": -1.0}, "inside = -1"),
         ({"dt": 1.0}, "use dt <="),
     ],
 )
-def test_knobs_out_of_range_are_named(changes: dict[str, float], message: str) -> None:
+def test_knobs_out_of_range_are_named(changes: dict[str, float | str], message: str) -> None:
     with pytest.raises((ConfigurationError, InputError), match=message):
         CHANNEL.process(chosen_knobs(CHANNEL, None, changes))

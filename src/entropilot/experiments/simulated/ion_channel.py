@@ -100,10 +100,14 @@ def _model(knobs: Knobs) -> ChannelModel:
 
 
 def _process(knobs: Knobs) -> Process:
-    if knobs.channels < 1 or knobs.frames < 2 or not knobs.duration > 0:
+    if knobs.channels < 1 or knobs.frames < 2 or not 0 < knobs.duration < np.inf:
         raise ConfigurationError(
             f"channels = {knobs.channels}, frames = {knobs.frames}, duration = {knobs.duration}; "
             "expected channels >= 1, frames >= 2, duration > 0"
+        )
+    if np.isnan([knobs.step_on, knobs.step_off]).any():
+        raise ConfigurationError(
+            f"step_on = {knobs.step_on}, step_off = {knobs.step_off}; expected two times in ms"
         )
     model = _model(knobs)
     moves = {v: channel_moves(model, v) for v in (knobs.voltage, knobs.step_voltage)}
@@ -239,7 +243,8 @@ def _picture(data: Any, knobs: Knobs) -> Figure:
     last.plot(time, data["dissipation"], color="black", lw=1.2, ls="--",
               label="current x potential drop")  # fmt: skip
     last.set_ylabel("nats a channel and ms")
-    last.set_ylim(0, 1.25 * max(float(np.quantile(produced, 0.98)), 1e-3))
+    usual = max(float(np.quantile(produced, 0.98)), 1e-3)
+    last.set_ylim(0, 1.05 * min(float(produced.max()), 2 * usual) if produced.any() else usual)
     last.set_xlabel("ms")
     for axes in (top, second, third, last):
         _finish(axes, knobs)
