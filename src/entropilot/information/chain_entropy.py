@@ -20,7 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from entropilot.errors import InputError
 from entropilot.information.counts import whole_numbers
+from entropilot.information.entropy import entropy
 from entropilot.information.markov_chains import as_chain, is_sparse, stationary
+from entropilot.information.maximum_entropy import relative_entropy
 
 Floats = NDArray[np.float64]
 
@@ -104,7 +106,7 @@ def entropy_production(P: Any, pi: ArrayLike | None = None) -> EntropyProduction
     held = flow > 0
     i, j, flow, forward, backward = (x[held] for x in (i, j, flow, forward, backward))
     gone = backward == 0
-    system = 0.0 if pi is None else _entropy(after) - _entropy(p)
+    system = 0.0 if pi is None else float(entropy(after) - entropy(p))
     if gone.any():
         pairs = tuple(zip(i[gone].tolist(), j[gone].tolist(), strict=True))
         return EntropyProduction(float("inf"), system, float("inf"), pairs[:16])
@@ -180,8 +182,6 @@ def relaxation_information(P: Any, p0: ArrayLike, steps: int) -> Relaxation:
         >>> relaxation_information([[0.9, 0.1], [0.2, 0.8]], [0, 1], 2).divergence.round(4).tolist()
         [1.0986, 0.4596, 0.2219]
     """
-    from entropilot.information.maximum_entropy import relative_entropy
-
     if steps < 0:
         raise InputError(f"steps = {steps}, expected 0 or more")
     chain = as_chain(P)
@@ -226,8 +226,3 @@ def _distribution(values: ArrayLike, n: int, name: str) -> Floats:
             "probabilities that sum to 1"
         )
     return p
-
-
-def _entropy(p: Floats) -> float:
-    held = p[p > 0]
-    return float(-(held * np.log(held)).sum())

@@ -6,16 +6,26 @@ import numpy as np
 from numba import njit
 
 
+@njit(cache=True, inline="always")
+def cell_along(place, length, cells):  # type: ignore[no-untyped-def]
+    """The cell of a coordinate; one that rounding put outside belongs to the outermost.
+
+    Examples:
+        >>> cell_along(0.5, 1.0, 4), cell_along(1.0, 1.0, 4), cell_along(-1e-17, 1.0, 4)
+        (2, 3, 0)
+    """
+    return min(max(np.int64(place / length * cells), 0), cells - 1)
+
+
 @njit(cache=True)
 def closest_pair(x, radius, length, periodic, cells_x, cells_y):  # type: ignore[no-untyped-def]
     """The pair with the smallest gap among discs in neighbouring cells: i, j, gap."""
-    grid = (cells_x, cells_y)
     head = np.full(cells_x * cells_y, -1, np.int64)
     following = np.full(len(x), -1, np.int64)
     least, one, other = np.inf, -1, -1
     for i in range(len(x)):
-        cx = min(max(np.int64(x[i, 0] / length[0] * grid[0]), 0), grid[0] - 1)
-        cy = min(max(np.int64(x[i, 1] / length[1] * grid[1]), 0), grid[1] - 1)
+        cx = cell_along(x[i, 0], length[0], cells_x)
+        cy = cell_along(x[i, 1], length[1], cells_y)
         for py in range(cy - 1, cy + 2):
             for px in range(cx - 1, cx + 2):
                 qx, qy = px, py
@@ -59,8 +69,8 @@ def insert_at_random(rng, n, radius, length, periodic, cells_x, cells_y, tries):
         tries -= 1
         a = low_x + rng.random() * (length[0] - 2 * low_x)
         b = low_y + rng.random() * (length[1] - 2 * low_y)
-        cx = min(np.int64(a / length[0] * cells_x), cells_x - 1)
-        cy = min(np.int64(b / length[1] * cells_y), cells_y - 1)
+        cx = cell_along(a, length[0], cells_x)
+        cy = cell_along(b, length[1], cells_y)
         free = True
         for py in range(cy - 1, cy + 2):
             for px in range(cx - 1, cx + 2):

@@ -18,6 +18,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from entropilot.physics.gas_start_kernels import cell_along
+
 X, Y, VX, VY, AT, KEY, PAIR, RADIUS = range(8)
 CELL, CELL_NEXT, COUNT, PARTNER, PARTNER_COUNT, KIND, BUCKET, QUEUE_NEXT = range(8)
 COLLISIONS, CROSSINGS, WALL_HITS, STALE = range(4)
@@ -236,8 +238,8 @@ def build_events(real, whole, head, ring, grid, length, periodic):  # type: igno
     head[:] = -1
     ring[:] = -1
     for i in range(n):
-        cx = min(max(np.int64(real[i, X] / length[0] * grid[0]), 0), grid[0] - 1)
-        cy = min(max(np.int64(real[i, Y] / length[1] * grid[1]), 0), grid[1] - 1)
+        cx = cell_along(real[i, X], length[0], grid[0])
+        cy = cell_along(real[i, Y], length[1], grid[1])
         cell = cy * grid[0] + cx
         whole[i, CELL] = cell
         whole[i, CELL_NEXT] = head[cell]
@@ -333,8 +335,8 @@ def tile_order(x: Real, grid: NDArray[np.int64], length: Real, tile: int) -> Any
     key = np.empty(n, np.int64)
     start = np.zeros(n_x * n_y + 1, np.int64)
     for i in range(n):
-        cx = min(max(np.int64(x[i, 0] / length[0] * grid[0]), 0), grid[0] - 1)
-        cy = min(max(np.int64(x[i, 1] / length[1] * grid[1]), 0), grid[1] - 1)
+        cx = cell_along(x[i, 0], length[0], grid[0])
+        cy = cell_along(x[i, 1], length[1], grid[1])
         key[i] = (cy // tile) * n_x + cx // tile
         start[key[i] + 1] += 1
     for k in range(n_x * n_y):
