@@ -100,6 +100,20 @@ def test_a_film_of_a_scene_is_written(tmp_path: Path, dims: int) -> None:
     assert list(tmp_path.iterdir()) == [made]
 
 
+def test_a_gif_plays_all_its_pictures_in_a_loop(tmp_path: Path) -> None:
+    from PIL import Image
+
+    made = write_film(tmp_path / "film.gif", scene_frames(swarm(3), width=800, height=450), fps=20)
+    with Image.open(made) as film:
+        assert (film.size, film.n_frames) == ((640, 360), 3)
+        assert (film.info["loop"], film.info["duration"]) == (0, 50)
+
+
+def test_a_film_of_another_ending_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"film.avi ends in '.avi', expected .mp4 or .gif"):
+        write_film(tmp_path / "film.avi", scene_frames(swarm(2), width=320, height=180))
+
+
 def test_without_ffmpeg_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)

@@ -12,7 +12,7 @@ import typer
 from entropilot.cli.console import err, fail, out, printable, progress_bar
 
 FORMS = {"nc": ".nc", "zarr": ".zarr"}
-FILMS = ("html", "mp4", "both", "none")
+FILMS = ("html", "mp4", "gif", "both", "none")
 
 
 def simulate(
@@ -32,7 +32,9 @@ def simulate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     form: Annotated[str, typer.Option("--format", help="Trajectory as nc or zarr.")] = "nc",
-    film: Annotated[str, typer.Option(help="html (3-D page), mp4, both or none.")] = "html",
+    film: Annotated[
+        str, typer.Option(help="html (3-D page), mp4, gif, both (html and mp4) or none.")
+    ] = "html",
 ) -> None:
     """Simulate, and write a trajectory that xarray opens, a picture and a film.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from entropilot.report.scene import Scene
 
-Film = Literal["html", "mp4", "both", "none"]
+Film = Literal["html", "mp4", "gif", "both", "none"]
 
 #: Name, module and one line; the module holds ``SIMULATION``.
 SIMULATIONS: Final[Mapping[str, tuple[str, str]]] = {
@@ -186,13 +186,14 @@ def simulate(
         simulation.picture(data, knobs).savefig(temporary, format="png", dpi=150)
     files.append(folder / "picture.png")
     scene = simulation.scene(data, knobs)
-    if film in ("mp4", "both"):
+    if film in ("mp4", "gif", "both"):
         progress(0.92, "film")
+        name = "film.gif" if film == "gif" else "film.mp4"
         try:
-            files.append(write_film(folder / "film.mp4", scene_frames(scene), fps=scene.fps))
+            files.append(write_film(folder / name, scene_frames(scene), fps=scene.fps))
         except MissingExtraError as error:
-            remarks.append(f"No film.mp4: {error}. film.html holds the same motion.")
-            film = "html" if film == "mp4" else film
+            remarks.append(f"No {name}: {error}. film.html holds the same motion.")
+            film = "html"
     if film in ("html", "both"):
         progress(0.98, "page")
         meta = Meta(process.title, version=__version__, command=command)

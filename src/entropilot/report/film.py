@@ -1,4 +1,4 @@
-"""Films: pictures in a row as one MP4 file, through ffmpeg.
+"""Films: pictures in a row as one MP4 or GIF file, through ffmpeg.
 
 The program is taken from the path, or from the package imageio-ffmpeg, which brings one.
 """
@@ -26,6 +26,19 @@ INSTALL: Final = (
     "films need ffmpeg, which is not on the path. Install it with the system's package manager "
     "(`apt-get install ffmpeg`, `brew install ffmpeg`), or run: pip install 'entropilot[physics]'"
 )
+#: By the ending of a film, what ffmpeg is told of its pictures.
+ENCODING: Final = {
+    ".mp4": (
+        *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-pix_fmt", "yuv420p"),
+        *("-crf", "20", "-movflags", "+faststart", "-f", "mp4"),
+    ),
+    ".gif": (
+        "-vf",
+        "scale='min(640,iw)':-1:flags=lanczos,split[a][b];[a]palettegen=stats_mode=diff[p];"
+        "[b][p]paletteuse=dither=bayer:bayer_scale=5:diff_mode=rectangle",
+        *("-loop", "0", "-f", "gif"),
+    ),
+}
 
 
 def find_ffmpeg() -> str:
@@ -46,19 +59,22 @@ def find_ffmpeg() -> str:
 
 
 def write_film(path: str | Path, frames: Iterable[NDArray[np.uint8]], *, fps: float = 25.0) -> Path:
-    """Write an MP4 (H.264) that browsers and players show; whole or not at all.
+    """Write a film that browsers and players show; whole or not at all.
 
     Args:
-        path: the file.
+        path: ``.mp4`` (H.264), or ``.gif`` for pages that show no video: at most 640 pixels wide,
+            with colours of its own.
         frames: pictures [height, width, 3], all of one size.
         fps: pictures a second.
 
     Raises:
         MissingExtraError: no ffmpeg.
-        InputError: no frame, or frames of several shapes.
+        InputError: another ending, no frame, or frames of several shapes.
         EntropilotError: ffmpeg failed, for example because the disk is full; its words are quoted.
     """
     path, program = Path(path), find_ffmpeg()
+    if path.suffix not in ENCODING:
+        raise InputError(f"{path.name} ends in {path.suffix!r}, expected .mp4 or .gif")
     if not 0 < fps <= 240:
         raise InputError(f"fps = {fps}, expected a number in (0, 240]")
     pictures = iter(frames)
@@ -68,8 +84,7 @@ def write_film(path: str | Path, frames: Iterable[NDArray[np.uint8]], *, fps: fl
     shape = _shape(first, None)
     command = [program, "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-s", f"{shape[1]}x{shape[0]}", "-r", f"{fps:g}", "-i", "-", "-an"]
-    command += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
-    command += ["-crf", "20", "-movflags", "+faststart", "-f", "mp4"]
+    command += ENCODING[path.suffix]
     with replacing(path) as temporary, tempfile.TemporaryFile() as said:
         running = subprocess.Popen(
             [*command, str(temporary)], stdin=subprocess.PIPE, stdout=said, stderr=said

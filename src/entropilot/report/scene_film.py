@@ -156,8 +156,9 @@ def _edges(size: NDArray[np.float64]) -> list[NDArray[np.float64]]:
 
 def _key(figure: Any, name: str, palette: Any, norm: Any) -> None:
     """The colours from their least to their largest value, under the title."""
-    figure.text(0.985, 0.917, f"{name}, {norm.vmin:.3g} to {norm.vmax:.3g}", color=PALE, ha="right",
-                fontsize=9)  # fmt: skip
+    digits = 2 - int(np.floor(np.log10(norm.vmax - norm.vmin)))
+    ends = " to ".join(f"{round(end, digits):g}" for end in (norm.vmin, norm.vmax))
+    figure.text(0.985, 0.917, f"{name}, {ends}", color=PALE, ha="right", fontsize=9)
     bar = figure.add_axes((0.865, 0.892, 0.12, 0.012))
     bar.imshow(np.linspace(0, 1, 64)[None], aspect="auto", cmap=palette)
     bar.set_axis_off()

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from entropilot.physics.fish_school_metrics import ENTROPIES
+from entropilot.experiments.simulated.drawing import BLUE, GREEN, GREY, ORANGE, PINK, plain
+from entropilot.physics.fish_school_entropies import ENTROPIES
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
 NAMES: Final = dict(
     zip(
         ENTROPIES,
@@ -92,8 +92,7 @@ def _finish(
         axes.set_yticks(np.linspace(0, 1, 6))
     else:
         axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     if legend:
         axes.legend(frameon=False, fontsize=9, ncols=2, loc="upper center")
 

@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from entropilot.experiments.simulated.drawing import (
+    BLUE,
+    GOLD,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    plain,
+)
+
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
     from entropilot.physics.gas_process import GasKnobs
 
-COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666", "#E69F00")
+COLOURS: Final = (BLUE, ORANGE, GREEN, PINK, GREY, GOLD)
 SHOWN: Final = 6000
 
 
@@ -50,8 +60,8 @@ def draw_gas(data: xr.Dataset, knobs: GasKnobs) -> Figure:
     entropy.legend(frameon=False, fontsize=9, title="velocity", title_fontsize=9)
     middle = len(knobs.widths) // 2
     for name, label, colour in (
-        ("free", "free motion", COLOURS[0]),
-        ("collisional", "collisions", COLOURS[1]),
+        ("free", "free motion", BLUE),
+        ("collisional", "collisions", ORANGE),
     ):
         rate = _smooth(np.asarray(data[f"entropy_production_{name}"])[1:, middle])
         rates.plot(time[1:][: len(rate)], rate, color=colour, lw=1.5, label=label)
@@ -65,7 +75,7 @@ def draw_gas(data: xr.Dataset, knobs: GasKnobs) -> Figure:
         speed = np.linalg.norm(v[frame], axis=1)
         speeds.stairs(
             np.histogram(speed, edges, density=True)[0], edges, lw=1.5, label=label,
-            color=COLOURS[4] if frame == 0 else COLOURS[1],
+            color=GREY if frame == 0 else ORANGE,
         )  # fmt: skip
     c = np.linspace(0, edges[-1], 200)
     speeds.plot(c, c * np.exp(-(c**2) / 2), color="black", lw=1, label="Maxwell")
@@ -75,8 +85,7 @@ def draw_gas(data: xr.Dataset, knobs: GasKnobs) -> Figure:
     speeds.set_title("Speeds", fontsize=11)
     speeds.legend(frameon=False, fontsize=9)
     for axis in (entropy, rates, speeds):
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        plain(axis)
     return figure
 
 

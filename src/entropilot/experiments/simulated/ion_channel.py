@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError
+from entropilot.experiments.simulated.drawing import BLUE, GREEN, GREY, ORANGE, plain
 from entropilot.experiments.simulations import Simulation
 from entropilot.information import relative_entropy, stationary
 from entropilot.physics.channel_kinetics import (
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from entropilot.report.scene import Scene
 
 MILLIVOLTS: Final = 25.3  # k_B T / e at 20 C
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _findings(data: Any, knobs: Knobs) -> Sequence[str]:
         f"{float(last['open_fraction'][-1]):.1%} at the end of the step; off the exact share by "
         f"{gap:.3f} on average.",
         f"At the end of the step the exact current is {_three(last['mean_current'])} ions a "
-        f"ms, and entropy is produced at {_three(last['entropy_production'])} nats a ms; "
+        f"channel and ms, entropy is produced at {_three(last['entropy_production'])} nats; "
         f"current times potential drop is {_three(last['dissipation'])}.",
     ]
     known = data["relative_entropy"].values[np.flatnonzero(during.values)]
@@ -257,8 +257,7 @@ def _picture(data: Any, knobs: Knobs) -> Figure:
 
 def _finish(axes: Axes, knobs: Knobs) -> None:
     axes.axvspan(knobs.step_on, min(knobs.step_off, knobs.duration), color=GREY, alpha=0.1, lw=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    plain(axes)
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from entropilot.errors import ConfigurationError
+from entropilot.experiments.simulated.drawing import BLUE, GREEN, ORANGE, plain
 from entropilot.experiments.simulations import Simulation
 from entropilot.physics.process import Process, State, Variable
 from entropilot.physics.step_learning import load_network
@@ -85,12 +86,17 @@ def process(knobs: ThreeBodyKnobs) -> Process:
         (
             Variable("position", ("body", "spatial"), "au", "position of a body"),
             Variable("velocity", ("body", "spatial"), "51.595139 km s-1", "velocity of a body"),
-            Variable("mu", (), "1", "time step over collision time in the interval before"),
+            Variable(
+                "mu",
+                (),
+                "1",
+                "time step over collision time in the interval before; nan at the start",
+            ),
             Variable("energy_error", (), "1", "relative energy error since the start"),
             Variable("steps", (), "1", "steps of the integrator so far", dtype="i8"),
             Variable("policy_entropy", (), "1", "entropy of softmax(Q) before the choice, nats"),
         ),
-        start=lambda: _state(started(seeds=[knobs.seed]), 5, float(ACTIONS[5]), 0.0),
+        start=lambda: _state(started(seeds=[knobs.seed]), 5, float("nan"), 0.0),
         advance=advance,
         observe=lambda state: {
             "time": state["t"][0] / YEAR,
@@ -115,7 +121,7 @@ def picture(data: xr.Dataset, _knobs: ThreeBodyKnobs) -> Figure:
     grid = figure.add_gridspec(3, 2, width_ratios=(1.05, 1))
     paths = figure.add_subplot(grid[:, 0])
     place = data["position"].to_numpy()
-    for body, colour in enumerate(("#D55E00", "#0072B2", "#009E73")):
+    for body, colour in enumerate((ORANGE, BLUE, GREEN)):
         paths.plot(place[:, body, 0], place[:, body, 1], color=colour, linewidth=0.9)
         paths.plot(*place[-1, body, :2], "o", color=colour, markersize=8, label=f"body {body + 1}")
     paths.set_aspect("equal", adjustable="datalim")
@@ -134,8 +140,7 @@ def picture(data: xr.Dataset, _knobs: ThreeBodyKnobs) -> Figure:
         axes.plot(years, values, color="#444444", linewidth=1.2, drawstyle="steps-post")
         axes.set_yscale("log")
         axes.set_title(title, fontsize=10)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
         if number == 2:
             axes.set_xlabel("years")
     return figure

@@ -25,6 +25,7 @@ def test_each_policy_leaves_its_files(tmp_path: Path, preset: str) -> None:
     assert data.sizes["time"] == 21
     assert data["position"].attrs["units"] == "au"
     assert "steps of hermite" in done.findings[0]
+    assert np.flatnonzero(np.isnan(data["mu"])).tolist() == [0]  # no step was taken before
     assert 0 <= float(data["policy_entropy"].max()) <= np.log(10) + 1e-9
 
 
