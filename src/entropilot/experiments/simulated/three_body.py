@@ -96,7 +96,7 @@ def process(knobs: ThreeBodyKnobs) -> Process:
             Variable("steps", (), "1", "steps of the integrator so far", dtype="i8"),
             Variable("policy_entropy", (), "1", "entropy of softmax(Q) before the choice, nats"),
         ),
-        start=lambda: _state(started(seeds=[knobs.seed]), 5, float("nan"), 0.0),
+        start=lambda: _state(started(seeds=[knobs.seed]), 5, np.nan, np.nan),
         advance=advance,
         observe=lambda state: {
             "time": state["t"][0] / YEAR,
@@ -140,6 +140,7 @@ def picture(data: xr.Dataset, _knobs: ThreeBodyKnobs) -> Figure:
         axes.plot(years, values, color="#444444", linewidth=1.2, drawstyle="steps-post")
         axes.set_yscale("log")
         axes.set_title(title, fontsize=10)
+        axes.set_xlim(years[0], years[-1])
         plain(axes)
         if number == 2:
             axes.set_xlabel("years")
