@@ -233,6 +233,17 @@ def test_an_interval_without_end_names_time_pair_and_distance() -> None:
         advanced(started(seeds=[0]), np.array([1e-4]), StepTask(max_steps=10))
 
 
+def test_ctrl_c_within_an_interval_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        inner = SystemError("_numba_unpickle returned a result with an exception set")
+        inner.__cause__ = KeyboardInterrupt()
+        raise SystemError("advance_batch returned a result with an exception set") from inner
+
+    monkeypatch.setattr("entropilot.physics.three_body_kernels.advance_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        advanced(started(seeds=[0]), np.array([1e-2]), StepTask())
+
+
 def test_an_encounter_below_float_resolution_ends_the_interval_and_is_counted() -> None:
     m, x, _ = initial_conditions(0)
     x = x.copy()

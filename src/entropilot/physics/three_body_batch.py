@@ -165,7 +165,14 @@ def advanced(systems: Systems, mu: Array, task: StepTask) -> Systems:
 
         work = np.empty((len(t), 6, 3, 3))
         kind = kernels.HERMITE if task.integrator == "hermite" else kernels.LEAPFROG
-        steps, ended, found = kernels.advance_batch(kind, m, x, v, t, end, mu, task.max_steps, work)
+        try:
+            steps, ended, found = kernels.advance_batch(
+                kind, m, x, v, t, end, mu, task.max_steps, work
+            )
+        except SystemError as wrapped:
+            if _is_interrupt(wrapped):
+                raise KeyboardInterrupt from None
+            raise
         stuck = np.flatnonzero(ended == kernels.TOO_MANY)
         if len(stuck):
             raise EntropilotError(_stuck(int(stuck[0]), x, t, mu, task))
@@ -283,6 +290,14 @@ def _ias15(
             x[s, i], v[s, i] = (body.x, body.y, body.z), (body.vx, body.vy, body.vz)
         t[s] = end[s]
     return steps, np.array([energy(m[s], x[s], v[s]) for s in range(len(t))])
+
+
+def _is_interrupt(wrapped: SystemError) -> bool:
+    """Whether Ctrl-C came while numba returned from a kernel; it wraps that, more than once."""
+    cause: BaseException | None = wrapped
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__
+    return cause is not None
 
 
 def _stuck(s: int, x: Array, t: Array, mu: Array, task: StepTask) -> str:
