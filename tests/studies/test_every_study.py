@@ -97,7 +97,7 @@ def drawn(name: str, measurements: list[Measurement]) -> Figure:
     figure = load_study(name).draw(measurements)
     assert measurements == before
     assert figure.axes
-    for axes in figure.axes:
+    for axes in (a for a in figure.axes if a.axison):  # one that is off holds a note
         assert axes.get_xlabel() or axes.get_ylabel() or axes.get_title() or axes.get_title("left")
     return figure
 
