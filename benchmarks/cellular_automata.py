@@ -10,8 +10,6 @@ prequential run of the same observer on the same data.
 
 import argparse
 import platform
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,6 +17,7 @@ import numba
 import numpy as np
 import torch
 
+from _timing import seconds_of
 from entropilot.information import eca, kt_epiplexity
 from entropilot.studies.automaton_observer import (
     ObserverSettings,
@@ -28,21 +27,16 @@ from entropilot.studies.automaton_observer import (
 from entropilot.studies.epiplexity import SETTINGS, automaton_pairs
 
 
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    return seconds_of(work, repeats, warm=False)[0]
+
+
 def rolled(state: np.ndarray, steps: int, rule: int) -> np.ndarray:
     table = np.array([rule >> i & 1 for i in range(8)], np.uint8)
     for _ in range(steps):
         left, right = np.roll(state, 1, axis=-1), np.roll(state, -1, axis=-1)
         state = table[(left << 2) + (state << 1) + right]
     return state
-
-
-def seconds(work: Callable[[], object], repeats: int) -> float:
-    taken = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        taken.append(time.process_time() - start)
-    return statistics.median(taken)
 
 
 def race(rows: int, width: int, steps: int, repeats: int) -> None:

@@ -9,12 +9,12 @@ float64 with one matrix product.
 
 import argparse
 import platform
-import statistics
 import time
 
 import numpy as np
 import torch
 
+from _timing import seconds_of
 from entropilot.learning.collapse_metrics import nc_metrics
 from entropilot.learning.collapse_stream import StreamingNC
 
@@ -49,15 +49,6 @@ def stream(h: torch.Tensor, y: torch.Tensor, batch: int) -> float:
     for rows, labels in zip(h.split(batch), y.split(batch), strict=True):
         seen.update(rows, labels)
     return seen.metrics()["nc1"]
-
-
-def seconds_of(work, repeats: int) -> tuple[float, float]:
-    value, times = work(), []
-    for _ in range(repeats):
-        start = time.process_time()
-        value = work()
-        times.append(time.process_time() - start)
-    return statistics.median(times), value
 
 
 def main() -> None:

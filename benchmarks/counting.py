@@ -10,7 +10,6 @@ is scaled up; the table says by how much. CPU time of one thread, best of three 
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -19,6 +18,7 @@ from scipy.optimize import minimize
 from scipy.stats import beta, nbinom
 from sklearn.metrics import roc_auc_score
 
+from _timing import cpu_times
 from entropilot.information import (
     auc_interval,
     clopper_pearson,
@@ -35,12 +35,7 @@ KS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256])
 
 
 def cpu_time(call: Callable[[], object], repeats: int = 1) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return min(times)
+    return min(cpu_times(call, repeats, warm=False)[0])
 
 
 def show(name: str, ours: float, rival: float, part: float, bound: str = "") -> None:

@@ -9,28 +9,17 @@ bound of the KL is numpy's exponential of as many numbers. The rest is shown aga
 
 import argparse
 import platform
-import statistics
-import time
 
 import numpy as np
 import torch
 from scipy.special import logsumexp
 
+from _timing import seconds_of
 from entropilot.information import alpha_bar, frechet_distance, mixture_step_kl, signal_to_noise
 from entropilot.learning.timestep_curriculum import TimestepCurriculum
 from entropilot.learning.timestep_difficulty import cluster_timesteps
 
 DRAWS, COMPONENTS = 10_000, 8
-
-
-def seconds_of(work, repeats: int, times: int = 1) -> tuple[float, object]:
-    value, found = work(), []
-    for _ in range(repeats):
-        start = time.process_time()
-        for _ in range(times):
-            value = work()
-        found.append((time.process_time() - start) / times)
-    return statistics.median(found), value
 
 
 def with_scipy(means, std, abar, steps):
@@ -66,8 +55,8 @@ def main() -> None:
         curriculum.sample(128)
         curriculum.update(1.0)
 
-    ours, _ = seconds_of(step, repeats, 20_000)
-    plain, _ = seconds_of(lambda: torch.randint(0, 1000, (128,)), repeats, 20_000)
+    ours, _ = seconds_of(step, repeats, times=20_000)
+    plain, _ = seconds_of(lambda: torch.randint(0, 1000, (128,)), repeats, times=20_000)
     cut, _ = seconds_of(lambda: cluster_timesteps(snr, 20, "log_snr_interval"), repeats)
     rng = np.random.default_rng(1)
     means, std = rng.normal(size=(COMPONENTS, 2)), 0.1
@@ -81,7 +70,7 @@ def main() -> None:
     rival *= len(every) / len(some)
     near = np.abs(check - found.value[::20]) <= 5 * found.stderr[::20]
     numbers = -rng.random((DRAWS, 2 * COMPONENTS))
-    exponentials, _ = seconds_of(lambda: np.exp(numbers), repeats, 5)
+    exponentials, _ = seconds_of(lambda: np.exp(numbers), repeats, times=5)
     exponentials *= len(every)
     a, b = rng.normal(size=(2000, 64)), rng.normal(size=(1797, 64))
     distance, _ = seconds_of(lambda: frechet_distance(a, b), repeats)

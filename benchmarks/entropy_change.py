@@ -13,26 +13,20 @@ from __future__ import annotations
 import argparse
 import math
 import platform
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from _timing import cpu_times
 from entropilot.information import token_statistics
 from entropilot.policy.discriminator import clip_b_mask, clip_v_mask
 from entropilot.policy.entropy_change_weights import entropy_change_score, steer_weights
 
 
 def cpu_ms(call: Callable[[], object], repeats: int) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return 1e3 * min(times)
+    return 1e3 * min(cpu_times(call, repeats)[0])
 
 
 def released_weights(

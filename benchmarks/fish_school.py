@@ -12,7 +12,6 @@ number of fish, and the share of a step that finding the neighbours alone would 
 
 import argparse
 import platform
-import statistics
 import time
 import warnings
 from collections.abc import Callable
@@ -21,18 +20,14 @@ import numba
 import numpy as np
 from numba import njit
 
+from _timing import seconds_of
 from entropilot.physics.fish_school import PRESETS, Couzin, couzin_step, initial_state, swum
 from entropilot.physics.fish_school_kernels import sort_into_cells
 from entropilot.physics.fish_school_metrics import all_metrics
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    taken = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        taken.append(time.process_time() - start)
-    return statistics.median(taken)
+    return seconds_of(work, repeats, warm=False)[0]
 
 
 def school(n: int) -> Couzin:

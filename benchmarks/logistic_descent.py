@@ -10,8 +10,6 @@ their training error is zero, with their tolerances off; they count passes, not 
 
 import argparse
 import platform
-import statistics
-import time
 import warnings
 
 import numpy as np
@@ -19,6 +17,7 @@ import sklearn
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Perceptron, SGDClassifier
 
+from _timing import seconds_of
 from entropilot.learning.linear_separator import LinearSeparator
 from entropilot.learning.logistic_descent import logistic_gd
 
@@ -33,15 +32,6 @@ def plain(x: np.ndarray, y: np.ndarray, step_size: float, steps: int) -> np.ndar
         weights = 1 / (1 + np.exp(margins))
         theta += step_size * ((weights * y) @ x) / len(x)
     return theta
-
-
-def seconds_of(work, repeats: int) -> tuple[float, object]:
-    value, times = work(), []
-    for _ in range(repeats):
-        start = time.process_time()
-        value = work()
-        times.append(time.process_time() - start)
-    return statistics.median(times), value
 
 
 def steps_race(repeats: int) -> None:

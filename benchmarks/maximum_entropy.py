@@ -9,8 +9,6 @@ its last two sizes show. scipy's trust-exact and BFGS on the dual do the same wo
 
 import argparse
 import platform
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -18,16 +16,12 @@ import scipy
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from _timing import seconds_of
 from entropilot.information import maxent, simulate_chain
 
 
 def timed(call: Callable[[], object], repeats: int) -> tuple[float, object]:
-    seconds, made = [], None
-    for _ in range(repeats):
-        start = time.process_time()
-        made = call()
-        seconds.append(time.process_time() - start)
-    return statistics.median(seconds), made
+    return seconds_of(call, repeats, warm=False)
 
 
 def problem(n: int, m: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

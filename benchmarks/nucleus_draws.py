@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -20,18 +18,13 @@ import torch
 import transformers
 from transformers import TopPLogitsWarper
 
+from _timing import seconds_of
 from entropilot.policy.rollout.draws import cut_to_nucleus, draw_tokens
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
     """Median CPU seconds."""
-    work()
-    found = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        found.append(time.process_time() - start)
-    return statistics.median(found)
+    return seconds_of(work, repeats)[0]
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ same matrix alone. ``--large 100000`` adds estimates of a cloud that no exact sp
 
 import argparse
 import platform
-import statistics
 import time
 import warnings
 from functools import partial
@@ -17,6 +16,7 @@ from functools import partial
 import numpy as np
 import scipy
 
+from _timing import seconds_of
 from entropilot.information.spectral_approximation import dse_estimate
 from entropilot.information.spectral_entropy import dse
 from entropilot.information.spectral_information import dsmi
@@ -29,15 +29,6 @@ def cloud(n: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     centres *= 20 / np.linalg.norm(centres, axis=1, keepdims=True)
     labels = np.arange(n) % 10
     return rng.normal(size=(n, d)) + centres[labels], labels
-
-
-def seconds_of(work, repeats: int) -> tuple[float, object]:
-    value, times = work(), []
-    for _ in range(repeats):
-        start = time.process_time()
-        value = work()
-        times.append(time.process_time() - start)
-    return statistics.median(times), value
 
 
 def main() -> None:

@@ -9,24 +9,14 @@ results are compared. Kept memory is that of the rival's list of features.
 
 import argparse
 import platform
-import statistics
-import time
 
 import torch
 from torch import nn
 
+from _timing import seconds_of
 from entropilot.information.stiffness import lipschitz_index, rate_index
 from entropilot.learning.step_gate import ResidualBlock, ResidualStage, StepGate
 from entropilot.learning.stiffness_profile import stiffness_profile
-
-
-def seconds_of(work, repeats: int) -> tuple[float, object]:
-    value, times = work(), []
-    for _ in range(repeats):
-        start = time.process_time()
-        value = work()
-        times.append(time.process_time() - start)
-    return statistics.median(times), value
 
 
 def stored(model: nn.Module, batches: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

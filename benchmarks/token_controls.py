@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import platform
-import time
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from _timing import cpu_times
 from entropilot.policy.aggregation import Aggregation
 from entropilot.policy.covariance import covariance_summary, token_covariance
 from entropilot.policy.covariance_clip import clip_cov_loss, clip_cov_mask
@@ -34,13 +34,7 @@ Loss = Callable[[Batch], Tensor]
 
 
 def cpu_ms(call: Callable[[], object], repeats: int) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return 1e3 * min(times)
+    return 1e3 * min(cpu_times(call, repeats)[0])
 
 
 def made_batch(rows: int, length: int) -> Batch:

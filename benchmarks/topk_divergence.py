@@ -9,8 +9,7 @@ divergence) and ``scipy.stats.entropy``; it is measured on a subset and scaled. 
 
 import argparse
 import platform
-import statistics
-import time
+from functools import partial
 
 import numba
 import numpy as np
@@ -18,6 +17,7 @@ import scipy
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
+from _timing import seconds_of
 from entropilot.information import sequence_bounds, sequence_measures, sequence_signal
 
 
@@ -67,12 +67,8 @@ def main() -> None:
     small = tuple(column[: settings.subset] for column in log[1:])
     offsets = np.array([0, len(small[0])])
 
-    seconds = []
-    for _ in range(settings.repeats):
-        start = time.process_time()
-        h, d = loop(small[0], small[1])
-        seconds.append(time.process_time() - start)
-    rival = statistics.median(seconds) / len(h) * settings.steps
+    once, (h, d) = seconds_of(lambda: loop(small[0], small[1]), settings.repeats, warm=False)
+    rival = once / len(h) * settings.steps
     found = sequence_signal(offsets, *small)
     difference = max(np.abs(found.entropy - h).max(), np.nanmax(np.abs(found.jsd - d)))
     print(f"{settings.steps} steps, k = {settings.k}; largest difference {difference:.1e} nats")
@@ -84,12 +80,7 @@ def main() -> None:
     ):
         extra = () if method is sequence_signal else (settings.vocab,)
         method(offsets, *small, *extra)
-        seconds = []
-        for _ in range(settings.repeats):
-            start = time.process_time()
-            method(*log, *extra)
-            seconds.append(time.process_time() - start)
-        middle = statistics.median(seconds)
+        middle, _ = seconds_of(partial(method, *log, *extra), settings.repeats, warm=False)
         print(
             f"{name:<44}{middle:>9.3f} s{middle / settings.steps * 1e6:>8.3f} us a step"
             f"{rival / middle:>8.0f}x"

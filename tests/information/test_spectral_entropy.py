@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entropilot.errors import ConfigurationError, InputError, LimitError
+from entropilot.information._gaussian_factor import pivoted_cholesky
 from entropilot.information._tridiagonal_kernels import NODES, entropy_sum, tridiagonal
 from entropilot.information.diffusion_spectrum import (
     as_points,
     diffusion_eigenvalues,
     kernel_width,
-    pivoted_cholesky,
 )
 from entropilot.information.spectral_entropy import (
     adjacency_entropy,

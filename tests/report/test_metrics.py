@@ -72,6 +72,20 @@ def test_files_without_numbers_are_refused() -> None:
         render_metrics([{"step": 1, "note": "text"}])
 
 
+def test_huge_and_tiny_numbers_fit_beside_their_axis() -> None:
+    rows = [{"step": 1, "a": 1e7, "b": 1e-7}, {"step": 2, "a": 1.5e7, "b": 1.5e-7}]
+    labels = re.findall(r'class="tick"[^>]*>([^<]*)<', render_metrics(rows))
+    assert {"1.6e+07", "1.6e-07"} <= set(labels)
+    assert max(map(len, labels)) <= 8
+
+
+def test_numbers_that_no_axis_holds_are_left_out() -> None:
+    rows = [{"step": 1, "a": -1.7e308, "b": 10**400, "c": 1}, {"step": 2, "a": 1.7e308, "c": 2}]
+    found = {s.quantity: s.values for s in metric_series(rows)}
+    assert found == {"a": [], "b": [], "c": [1.0, 2.0]}
+    assert "3 quantities" in render_metrics(rows)
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [(0.0, "0"), (-0.05, "-0.05"), (123.4, "123"), (1e9, "1e+09"), (99.96, "100")],

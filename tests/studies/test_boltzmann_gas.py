@@ -1,27 +1,15 @@
-"""The study of an expanding gas: a smoke run, and judgements that can fail."""
+"""The study of an expanding gas: judgements that can fail."""
 
 from __future__ import annotations
 
 import copy
-import json
-from importlib.resources import files
+from typing import Any
 
-from entropilot.studies.boltzmann_gas import STUDY
 from entropilot.studies.boltzmann_gas_judge import judge
 
 
-def test_a_small_run_is_plain_json_and_judges_nothing() -> None:
-    made = STUDY.measure("smoke", 0, lambda _share, _doing: None)
-    assert json.loads(json.dumps(made)) == made
-    findings = STUDY.judge([made])
-    assert len(findings) >= 10
-    assert all(finding.holds is None for finding in findings)
-    assert len(STUDY.draw([made]).axes) == 8
-
-
-def test_each_item_can_fail() -> None:
-    stored = files("entropilot.studies") / "recorded" / "boltzmann-gas.quick.json"
-    held = [seed["measurement"] for seed in json.loads(stored.read_text())["seeds"]]
+def test_each_item_can_fail(recorded: Any) -> None:
+    held = recorded("boltzmann-gas")
     good = {f.statement: f.holds for f in judge(held)}
     spoiled = copy.deepcopy(held)
     run = spoiled[0]

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import copy
-import json
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -25,39 +22,17 @@ from entropilot.studies.radius_networks import (
     random_direction,
     slopes_along,
 )
-from entropilot.studies.study import Finding, verdict
 
 
-@pytest.fixture(scope="module")
-def recorded() -> list[dict[str, Any]]:
-    path = resources.files("entropilot.studies") / "recorded" / "ghosts.quick.json"
-    return [row["measurement"] for row in json.loads(path.read_text())["seeds"]]
-
-
-def by_statement(findings: list[Finding], words: str) -> Finding:
-    (found,) = [finding for finding in findings if words in finding.statement]
-    return found
-
-
-@pytest.mark.slow
-def test_smoke_run_is_plain_json_and_is_judged_and_drawn() -> None:
-    measurement = STUDY.measure("smoke", 0, lambda share, what: None)
-    assert json.loads(json.dumps(measurement, allow_nan=False)) == measurement
-    findings = STUDY.judge([measurement])
-    assert verdict(findings) in ("holds", "in part", "not here")
-    assert len(STUDY.draw([measurement]).axes) == 6
-
-
-def test_the_recorded_run_is_judged_and_drawn(recorded: list[dict[str, Any]]) -> None:
-    findings = STUDY.judge(recorded)
+def test_what_the_recorded_run_says(recorded: Any, by_statement: Any) -> None:
+    findings = STUDY.judge(recorded("ghosts"))
     assert by_statement(findings, "CIFAR-10").holds is None
     assert by_statement(findings, "never below the bound").holds is True
     assert sum(f.holds is not None for f in findings) == 13
-    assert all(axes.get_xlabel() for axes in STUDY.draw(recorded).axes)
 
 
-def test_a_collapse_inside_the_radius_fails_the_claims(recorded: list[dict[str, Any]]) -> None:
-    changed = copy.deepcopy(recorded)
+def test_a_collapse_inside_the_radius_fails_the_claims(recorded: Any, by_statement: Any) -> None:
+    changed = recorded("ghosts")
     row = changed[0]["networks"]["MLP"]
     row["accuracy"] = [a if r < 0.1 else 0.1 for r, a in zip(RADII, row["accuracy"], strict=True)]
     findings = STUDY.judge(changed)
@@ -67,8 +42,8 @@ def test_a_collapse_inside_the_radius_fails_the_claims(recorded: list[dict[str, 
     assert by_statement(STUDY.judge(changed), "Adam does not survive").holds is False
 
 
-def test_an_untrained_network_does_not_count(recorded: list[dict[str, Any]]) -> None:
-    changed = copy.deepcopy(recorded)
+def test_an_untrained_network_does_not_count(recorded: Any, by_statement: Any) -> None:
+    changed = recorded("ghosts")
     for m in changed:
         m["networks"]["CNN+BN"]["start"]["accuracy"] = 0.3
     assert (

@@ -1,48 +1,23 @@
 from __future__ import annotations
 
-import copy
-import json
-from importlib import resources
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
 from entropilot.studies.denoiser import ABAR, N_TIMESTEPS, draw_samples, train
 from entropilot.studies.denoising_order import STUDY
-from entropilot.studies.study import Finding, verdict
 
 
-@pytest.fixture(scope="module")
-def recorded() -> list[dict[str, Any]]:
-    path = resources.files("entropilot.studies") / "recorded" / "denoising-curriculum.quick.json"
-    return [row["measurement"] for row in json.loads(path.read_text())["seeds"]]
-
-
-def by_statement(findings: list[Finding], words: str) -> Finding:
-    (found,) = [finding for finding in findings if words in finding.statement]
-    return found
-
-
-@pytest.mark.slow
-def test_smoke_run_is_plain_json_and_is_judged_and_drawn() -> None:
-    measurement = STUDY.measure("smoke", 0, lambda share, what: None)
-    assert json.loads(json.dumps(measurement, allow_nan=False)) == measurement
-    assert verdict(STUDY.judge([measurement])) in ("holds", "in part", "not here")
-    assert len(STUDY.draw([measurement]).axes) == 7  # one of six has a second scale
-
-
-def test_the_recorded_run_is_judged_and_drawn(recorded: list[dict[str, Any]]) -> None:
-    findings = STUDY.judge(recorded)
+def test_what_the_recorded_run_says(recorded: Any, by_statement: Any) -> None:
+    findings = STUDY.judge(recorded("denoising-curriculum"))
     assert by_statement(findings, "FFHQ").holds is None
     assert by_statement(findings, "converge more slowly").holds is True
-    assert all(axes.get_xlabel() for axes in STUDY.draw(recorded).axes)
 
 
-def test_other_numbers_turn_the_findings(recorded: list[dict[str, Any]]) -> None:
-    changed = copy.deepcopy(recorded)
+def test_other_numbers_turn_the_findings(recorded: Any, by_statement: Any) -> None:
+    changed = recorded("denoising-curriculum")
     for m in changed:
         m["arms"]["easy first"]["distance"] = [0.1] * 4
     findings = STUDY.judge(changed)

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -20,8 +19,7 @@ from entropilot.studies.instability_traces import (
     recorded_traces,
 )
 from entropilot.studies.runner import plain
-from entropilot.studies.store import RECORDED, StudyRun
-from entropilot.studies.study import Finding, Measurement, verdict
+from entropilot.studies.study import Measurement, verdict
 
 
 def quiet(_share: float, _doing: str) -> None:
@@ -37,11 +35,6 @@ def fresh(smoke: Measurement, **changes: Any) -> Measurement:
     """The planted numbers, passed off as those of fresh traces."""
     part = copy.deepcopy(smoke["parts"]["planted"]) | changes
     return {"parts": {"sampled": part}}
-
-
-def by_statement(findings: list[Finding], words: str) -> Finding:
-    (found,) = [finding for finding in findings if words in finding.statement]
-    return found
 
 
 def test_smoke_measures_plain_numbers(smoke: Measurement) -> None:
@@ -86,7 +79,7 @@ def test_planted_traces_carry_exact_values() -> None:
     assert (np.diff(tokens.top_logprob, axis=1) <= 0).all()
 
 
-def test_fresh_traces_are_judged(smoke: Measurement) -> None:
+def test_fresh_traces_are_judged(smoke: Measurement, by_statement: Any) -> None:
     findings = judge([fresh(smoke), fresh(smoke)])
     counted = [f for f in findings if not f.check and f.holds is not None]
     assert by_statement(findings, "without training").holds is True
@@ -96,19 +89,19 @@ def test_fresh_traces_are_judged(smoke: Measurement) -> None:
     assert verdict(findings) in ("holds", "in part")
 
 
-def test_a_signal_at_chance_is_not_called_a_signal(smoke: Measurement) -> None:
+def test_a_signal_at_chance_is_not_called_a_signal(smoke: Measurement, by_statement: Any) -> None:
     auc = smoke["parts"]["planted"]["auc"] | {"instability_peak": [0.51, 0.44, 0.58]}
     findings = judge([fresh(smoke, auc=auc)])
     assert by_statement(findings, "without training").holds is False
 
 
-def test_an_auc_outside_the_range_fails_its_finding(smoke: Measurement) -> None:
+def test_an_auc_outside_the_range_fails_its_finding(smoke: Measurement, by_statement: Any) -> None:
     auc = smoke["parts"]["planted"]["auc"] | {"instability_peak": [0.86, 0.8, 0.9]}
     findings = judge([fresh(smoke), fresh(smoke, auc=auc)])
     assert by_statement(findings, "lies where that of the recorded").holds is False
 
 
-def test_accuracy_that_rises_once_is_not_monotone(smoke: Measurement) -> None:
+def test_accuracy_that_rises_once_is_not_monotone(smoke: Measurement, by_statement: Any) -> None:
     rows = [[0, 1, 50, right] for right in (40, 30, 20, 10, 12)]
     buckets = {"instability_peak": rows, "entropy_mean": rows}
     findings = judge([fresh(smoke, buckets=buckets)])
@@ -117,7 +110,7 @@ def test_accuracy_that_rises_once_is_not_monotone(smoke: Measurement) -> None:
     assert found.measured.startswith("0.80, 0.60, 0.40, 0.20, 0.24")
 
 
-def test_timing_is_pooled_over_fifths_and_seeds(smoke: Measurement) -> None:
+def test_timing_is_pooled_over_fifths_and_seeds(smoke: Measurement, by_statement: Any) -> None:
     def cells(early: int, late: int) -> list[list[Any]]:
         return [
             [fifth, timing, 100, right]
@@ -134,7 +127,7 @@ def test_timing_is_pooled_over_fifths_and_seeds(smoke: Measurement) -> None:
     assert holds(50, 50) is None
 
 
-def test_seeds_narrow_the_interval(smoke: Measurement) -> None:
+def test_seeds_narrow_the_interval(smoke: Measurement, by_statement: Any) -> None:
     def width(n: int) -> float:
         words = by_statement(judge([fresh(smoke)] * n), "without training").measured
         low, high = words.split("[")[1].split("]")[0].split(", ")
@@ -176,13 +169,10 @@ def test_recorded_traces_pass_the_checks(real_traces: Path) -> None:
     assert gap[1] > 0  # on these traces the mean entropy is the better signal
 
 
-def test_the_recorded_runs_can_be_judged_and_drawn() -> None:
-    stored = (RECORDED / "instability.quick.json").read_bytes()
-    run = msgspec.json.decode(stored, type=StudyRun)
-    assert [seed.seed for seed in run.seeds] == [0, 1, 2]
-    findings = judge(run.measurements)
-    assert by_statement(findings, "without training").holds is True
-    assert len(STUDY.draw(run.measurements).axes) == 4
+def test_the_recorded_run_says_that_it_works_without_training(
+    recorded: Any, by_statement: Any
+) -> None:
+    assert by_statement(judge(recorded("instability")), "without training").holds is True
 
 
 @pytest.mark.model

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import json
-from importlib import resources
-
 import numpy as np
-import pytest
 
 from entropilot.studies.answer_policies import (
     draw_answers,
@@ -13,41 +9,22 @@ from entropilot.studies.answer_policies import (
     train_by_groups,
 )
 from entropilot.studies.invisible_leash import STUDY
-from entropilot.studies.study import verdict
 
 
-@pytest.fixture(scope="module")
-def recorded():
-    path = resources.files("entropilot.studies") / "recorded" / "invisible-leash.quick.json"
-    return json.loads(path.read_text())
-
-
-@pytest.mark.slow
-def test_smoke_run_is_plain_json_and_is_judged_and_drawn():
-    measurement = STUDY.measure("smoke", 0, lambda share, what: None)
-    assert json.loads(json.dumps(measurement)) == measurement
-    findings = STUDY.judge([measurement])
-    assert verdict(findings) in ("holds", "in part", "not here")
-    assert len(STUDY.draw([measurement]).axes) == 4
-
-
-def test_recorded_run_has_the_promised_form(recorded):
-    assert (recorded["slug"], recorded["scale"]) == (STUDY.slug, "quick")
-    assert [x["seed"] for x in recorded["seeds"]] == [0, 1, 2]
-    findings = STUDY.judge([x["measurement"] for x in recorded["seeds"]])
+def test_the_recorded_run_has_its_transformers(recorded):
+    findings = STUDY.judge(recorded("invisible-leash"))
     assert all(f.holds is not None for f in findings)
     assert sum(f.statement.startswith("Transformer") for f in findings) == 4
 
 
-def test_recorded_figure_is_drawn(recorded):
-    figure = STUDY.draw([x["measurement"] for x in recorded["seeds"]])
+def test_the_figure_has_a_panel_more_with_transformers(recorded):
+    measurements = recorded("invisible-leash")
+    figure = STUDY.draw(measurements)
     assert len(figure.axes) == 4
-    assert all(axes.get_xlabel() for axes in figure.axes)
     transformer = next(a for a in figure.axes if a.get_title().startswith("Transformer"))
     assert transformer.get_title().endswith("1 of 3 seeds")
     assert len(transformer.lines) == 6  # base and RL, a line a seed
-    simulated = [{k: v for k, v in x["measurement"].items() if k != "transformer"}
-                 for x in recorded["seeds"]]  # fmt: skip
+    simulated = [{k: v for k, v in m.items() if k != "transformer"} for m in measurements]
     assert len(STUDY.draw(simulated).axes) == 3
 
 

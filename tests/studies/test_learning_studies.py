@@ -1,73 +1,42 @@
-"""Smoke runs of the studies of representations, and what they recorded."""
+"""What the studies of representations and of safe steps recorded."""
 
 from __future__ import annotations
 
-import json
-from importlib import resources
 from typing import Any
 
 import numpy as np
-import pytest
 
 from entropilot.studies.registry import load_study
-from entropilot.studies.study import verdict
-
-pytest.importorskip("torch")
-NAMES = ("dse", "lr-perceptron", "neural-collapse", "ska", "stepmix")
 
 
-def recorded(name: str) -> dict[str, Any]:
-    path = resources.files("entropilot.studies") / "recorded" / f"{name}.quick.json"
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_smoke_run_is_judged_and_drawn(name: str) -> None:
-    from entropilot.studies.runner import plain
-
-    study, shares = load_study(name), []
-    measurement = plain(study.measure("smoke", 0, lambda share, _doing: shares.append(share)))
-    assert shares == sorted(shares)
-    assert json.loads(json.dumps(measurement)) == measurement
-    assert verdict(study.judge([measurement])) in ("holds", "in part", "not here")
-    assert len(study.draw([measurement]).axes) >= 6
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_recorded_runs_are_of_three_seeds_and_drawn(name: str) -> None:
-    study, found = load_study(name), recorded(name)
-    assert [run["seed"] for run in found["seeds"]] == [0, 1, 2]
-    measurements = [run["measurement"] for run in found["seeds"]]
-    expected = "holds" if name == "stepmix" else "in part"
-    assert verdict(study.judge(measurements)) == expected
-    assert len(study.draw(measurements).axes) >= 6
-
-
-def test_recorded_collapse_is_the_closed_form() -> None:
-    for run in recorded("neural-collapse")["seeds"]:
+def test_recorded_collapse_is_the_closed_form(recorded: Any) -> None:
+    for m in recorded("neural-collapse"):
         for depth in ("1", "3"):
-            one = run["measurement"]["synthetic"][depth]
+            one = m["synthetic"][depth]
             np.testing.assert_allclose(one["w_sq"], one["w_sq_closed"], rtol=1e-3)
-            for row in run["measurement"]["sweep"][depth]:  # no start goes below the minimum
+            for row in m["sweep"][depth]:  # no start goes below the minimum
                 assert row["objective"] >= row["objective_closed"] - 1e-9
 
 
-def test_the_rise_of_dse_is_said_to_be_scale() -> None:
-    measurements = [run["measurement"] for run in recorded("dse")["seeds"]]
+def test_the_rise_of_dse_is_said_to_be_scale(recorded: Any) -> None:
+    measurements = recorded("dse")
     findings = {f.statement: f.holds for f in load_study("dse").judge(measurements)}
     assert findings["DSE of the features rises in training (width 10, as published)"]
     assert findings["The rise is more than the growth of scale"] is False
 
 
-def test_recorded_exploration_never_violated_and_descent_counts_are_the_papers() -> None:
-    for run in recorded("stepmix")["seeds"]:
-        for row in (*run["measurement"]["practical"], *run["measurement"]["theory"]):
+def test_recorded_exploration_never_violated_and_descent_counts_are_the_papers(
+    recorded: Any,
+) -> None:
+    for m in recorded("stepmix"):
+        for row in (*m["practical"], *m["theory"]):
             for arm in ("stepmix", "epsmix"):
                 assert row[arm]["violations"] == 0
                 assert row[arm]["worst"] >= row["gamma"] - 1e-9
-    for run in recorded("lr-perceptron")["seeds"]:
-        one = next(r for r in run["measurement"]["lower"] if r["n"] == 1000)
+
+
+def test_recorded_descent_counts_are_the_papers(recorded: Any) -> None:
+    for m in recorded("lr-perceptron"):
+        one = next(r for r in m["lower"] if r["n"] == 1000)
         assert one["plain_100"] == 308
         assert list(one["normalized"].values()) == [157, 16, 2, 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from entropilot.studies.reasoning_chains import (
 )
 from entropilot.studies.reasoning_utility import STUDY
 from entropilot.studies.runner import plain
-from entropilot.studies.store import Store
 from entropilot.studies.study import verdict
 
 
@@ -132,25 +132,11 @@ def test_the_full_scale_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.M
         STUDY.measure("full", 0, lambda _share, _doing: None)
 
 
-@pytest.mark.slow
-def test_the_smoke_scale_runs_and_claims_nothing() -> None:
-    measured = STUDY.measure("smoke", 0, lambda _share, _doing: None)
-    assert len(measured["chains"]) == 24
-    findings = STUDY.judge([measured])
-    assert verdict(findings) == "not run"
-    assert [f.holds for f in findings if "tree" in f.statement] == [True]
-    assert STUDY.draw([measured]).axes
-
-
-@pytest.mark.slow
-def test_recorded_measurements_give_the_verdict() -> None:
-    run = Store(Path("/nowhere")).best(STUDY.slug)
-    assert run is not None
-    assert (run.scale, len(run.seeds)) == ("quick", 3)
-    assert all(len(m["chains"]) == 120 for m in run.measurements)
-    findings = STUDY.judge(run.measurements)
-    assert verdict(findings) == "in part"
+def test_the_recorded_run_has_its_chains_and_says_where_the_answer_leaks(
+    recorded: Any, by_statement: Any
+) -> None:
+    measurements = recorded("reasoning-utility")
+    assert all(len(m["chains"]) == 120 for m in measurements)
+    findings = STUDY.judge(measurements)
     assert all(f.holds for f in findings if f.check)
-    leak = next(f for f in findings if "before the last step" in f.statement)
-    assert leak.holds is False
-    assert len(STUDY.draw(run.measurements).axes) == 3
+    assert by_statement(findings, "before the last step").holds is False

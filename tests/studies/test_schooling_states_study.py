@@ -1,35 +1,13 @@
-"""The fish study: a smoke run, the recorded numbers, and verdicts that follow from them."""
+"""The fish study: the recorded numbers, and verdicts that follow from them."""
 
 from __future__ import annotations
 
-import copy
-import json
-from importlib import resources
 from typing import Any
 
 import pytest
 
-from entropilot.studies.registry import load_study
 from entropilot.studies.schooling_states import STUDY
 from entropilot.studies.schooling_states_judge import PUBLISHED, STATES
-from entropilot.studies.study import verdict
-
-
-@pytest.fixture(scope="module")
-def recorded() -> Any:
-    path = resources.files("entropilot.studies") / "recorded" / "fish-school.quick.json"
-    return [row["measurement"] for row in json.loads(path.read_text())["seeds"]]
-
-
-def test_a_smoke_run_is_plain_json_and_is_judged_and_drawn() -> None:
-    shares: list[float] = []
-    measured = STUDY.measure("smoke", 0, lambda share, _doing: shares.append(share))
-    again = json.loads(json.dumps(measured))
-    assert again == measured
-    assert len(STUDY.judge([measured])) == 11
-    assert STUDY.draw([measured]).axes
-    assert shares == sorted(shares)
-    assert load_study("fish-school") is STUDY
 
 
 def test_a_seed_measures_the_same_twice() -> None:
@@ -42,25 +20,23 @@ def test_a_seed_measures_the_same_twice() -> None:
 
 
 def test_the_recorded_runs_start_where_the_published_ones_did(recorded: Any) -> None:
-    assert len(recorded) >= 3
-    for measured in recorded:
+    for measured in recorded("fish-school"):
         states = measured["states"]
         assert states["torus"]["rotation_start"] == pytest.approx(0.951923, abs=5e-7)
         assert states["dynamic_parallel"]["rotation_start"] == pytest.approx(0.078127, abs=5e-7)
 
 
 def test_the_recorded_verdict_says_that_the_mill_decays(recorded: Any) -> None:
-    found = {finding.statement: finding for finding in STUDY.judge(recorded)}
+    found = {finding.statement: finding for finding in STUDY.judge(recorded("fish-school"))}
     mill = found["The torus configuration is a mill in the second half of its run"]
     assert mill.holds is False
-    assert verdict(list(found.values())) == "in part"
     beside = [f for statement, f in found.items() if statement.startswith("Beside")]
     assert len(beside) == len(PUBLISHED)
     assert all(finding.holds is None for finding in beside)
 
 
 def test_other_numbers_have_other_verdicts(recorded: Any) -> None:
-    milling = copy.deepcopy(recorded)
+    milling = recorded("fish-school")
     for measured in milling:
         measured["states"]["torus"]["mean"]["rotation"] = 0.9
         measured["states"]["swarm"]["mean"]["polarization"] = 0.5

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import copy
-import json
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -11,37 +8,16 @@ import torch
 
 from entropilot.studies.stiff_depth import STUDY, Arm, gates_of, stage, states_of
 from entropilot.studies.stiff_trajectories import GAP, MU, integrate, van_der_pol
-from entropilot.studies.study import Finding, verdict
 
 
-@pytest.fixture(scope="module")
-def recorded() -> list[dict[str, Any]]:
-    path = resources.files("entropilot.studies") / "recorded" / "stepnet.quick.json"
-    return [row["measurement"] for row in json.loads(path.read_text())["seeds"]]
-
-
-def by_statement(findings: list[Finding], words: str) -> Finding:
-    (found,) = [finding for finding in findings if words in finding.statement]
-    return found
-
-
-@pytest.mark.slow
-def test_smoke_run_is_plain_json_and_is_judged_and_drawn() -> None:
-    measurement = STUDY.measure("smoke", 0, lambda share, what: None)
-    assert json.loads(json.dumps(measurement, allow_nan=False)) == measurement
-    assert verdict(STUDY.judge([measurement])) in ("holds", "in part", "not here")
-    assert len(STUDY.draw([measurement]).axes) == 6
-
-
-def test_the_recorded_run_is_judged_and_drawn(recorded: list[dict[str, Any]]) -> None:
-    findings = STUDY.judge(recorded)
+def test_what_the_recorded_run_says(recorded: Any, by_statement: Any) -> None:
+    findings = STUDY.judge(recorded("stepnet"))
     assert by_statement(findings, "ImageNet").holds is None
     assert by_statement(findings, "phenomenon is in the data").holds is True
-    assert all(axes.get_xlabel() for axes in STUDY.draw(recorded).axes)
 
 
-def test_worse_numbers_fail_the_claims(recorded: list[dict[str, Any]]) -> None:
-    changed = copy.deepcopy(recorded)
+def test_worse_numbers_fail_the_claims(recorded: Any, by_statement: Any) -> None:
+    changed = recorded("stepnet")
     changed[0]["trajectories"]["step"]["rmse"] = 9.0
     changed[1]["trajectories"]["sam"]["rates"]["correlation"] = 0.1
     changed[2]["digits"]["plain"]["rate"].reverse()

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError, InputError, LimitError
 from entropilot.information._backend import is_torch
+from entropilot.information._gaussian_factor import low_rank_factor
 from entropilot.information._gaussian_kernels import (
     gaussian_lower,
     lower_row_sums,
@@ -36,7 +37,6 @@ Sigma = float | str
 
 MOST_EXACT: Final = 20_000  # points whose N x N matrix is made: 3 GiB
 MEDIAN_POINTS: Final = 2000  # of which distances are taken for the median rule
-LEFT: Final = 1e-12  # share of the trace that may be left out of an exact spectrum
 
 
 def diffusion_eigenvalues(
@@ -122,7 +122,7 @@ def diffusion_form(
         sums = lower_row_sums(lower)
     else:
         width = kernel_width(points, sigma, seed)
-        factor = _low_rank(points, width) if alpha == 0 else None
+        factor = low_rank_factor(points, width) if alpha == 0 else None
         if factor is not None:
             return _spectrum_of_factor(factor, len(points))
         lower, sums = gaussian_matrix(points, width)
@@ -299,64 +299,6 @@ def eigenvalues_of_lower(lower: Floats) -> Floats:
     values, _ = dsterf(*tridiagonal_of(lower))
     descending: Floats = np.ascontiguousarray(values[::-1])
     return descending
-
-
-def pivoted_cholesky(
-    points: Floats, sigma: float, most: int, left: float, *, patient: bool = False
-) -> tuple[Floats, Floats]:
-    """Rows L with G ~ L'L, and what of the diagonal is left: the error is positive semidefinite.
-
-    Args:
-        points: [N, D].
-        sigma: width.
-        most: largest rank.
-        left: stop where the sum of the rest is below.
-        patient: go on to ``most`` even where the rank looks too small to reach ``left``.
-
-    Returns:
-        [r, N] factor and [N] rest of the diagonal; ``rest.sum()`` bounds the error's trace.
-
-    Source: Harbrecht, Peters and Schneider 2012.
-    """
-    n = len(points)
-    squares, scale = np.square(points).sum(1), 1 / (2 * sigma**2)
-    factor, rest = np.empty((min(most, n), n)), np.ones(n)
-    course = [float(n)]
-    for r in range(len(factor)):
-        pivot = int(rest.argmax())
-        if rest[pivot] <= 0:
-            return factor[:r], rest
-        exponent = (2 * (points @ points[pivot]) - squares - squares[pivot]) * scale
-        column = np.exp(np.minimum(exponent, 0))
-        column -= factor[:r, pivot] @ factor[:r]
-        column /= np.sqrt(rest[pivot])
-        factor[r] = column
-        rest -= column * column
-        np.maximum(rest, 0, out=rest)
-        rest[pivot] = 0
-        course.append(float(rest.sum()))
-        if course[-1] <= left:
-            return factor[: r + 1], rest
-        if not patient and r % 16 == 15 and _too_slow(course, most, left):
-            return factor[: r + 1], rest
-    return factor, rest
-
-
-def _too_slow(course: list[float], most: int, left: float) -> bool:
-    """Whether the trace, falling as it fell over the last half, misses the mark at ``most``."""
-    r = len(course) - 1
-    rate = (np.log(course[r // 2]) - np.log(course[r])) / (r - r // 2)
-    return bool(np.log(course[r]) - rate * (most - r) > np.log(left))
-
-
-def _low_rank(points: Floats, sigma: float) -> Floats | None:
-    n = len(points)
-    most = n // 5
-    if n < 500:
-        return None
-    left = max(LEFT, n * 4e-16)
-    factor, rest = pivoted_cholesky(points, sigma, most, left)
-    return factor if rest.sum() <= left else None
 
 
 def _spectrum_of_factor(factor: Floats, n: int) -> Floats:

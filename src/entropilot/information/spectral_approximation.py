@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.errors import ConfigurationError
+from entropilot.information._gaussian_factor import pivoted_cholesky
 from entropilot.information._gaussian_kernels import gaussian_tile
 from entropilot.information.diffusion_spectrum import (
     Sigma,
     as_points,
     diffusion_eigenvalues,
     kernel_width,
-    pivoted_cholesky,
 )
 from entropilot.information.spectral_entropy import dse_from_eigenvalues
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from entropilot.learning.meters import split_metric_name
 from entropilot.policy.training.metrics_log import MEANINGS, canonical_name
 
 WHOLE = ""  # the layer of what was measured of the whole run
+LARGEST = 1e300  # beyond it an axis has no length that a float can hold
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Series:
     Args:
         quantity: its logged name, without the layer.
         meaning: with the unit; "" where nobody said.
-        points: (step, value) by layer, in the model's order; finite values only.
+        points: (step, value) by layer, in the model's order; finite values below 1e300 only.
     """
 
     quantity: str
@@ -68,7 +68,7 @@ def metric_series(rows: Sequence[Mapping[str, Any]]) -> list[Series]:
                 continue
             quantity, layer = split_metric_name(name)
             places = table.setdefault(quantity, {}).setdefault(layer or WHOLE, {})
-            if math.isfinite(value):
+            if abs(value) < LARGEST:  # false for NaN
                 places[step] = float(value)
     return [
         Series(

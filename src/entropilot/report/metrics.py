@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -160,8 +160,7 @@ def series_picture(series: Series, kinds: Mapping[str, str], key: str) -> Markup
     ends = [x for points in lines.values() for x, _ in points]
     right = margin(names.values()) if names else 18.0
     plot = Plot((min(ends), max(*ends, min(ends) + 1)), (low, high), HEIGHT, 46.0, right)
-    write = (lambda v: power_of_ten(round(v)) if v == round(v) else "") if powers else None
-    parts = [y_axis(plot, "", write or written((low, high))), steps_axis(plot)]
+    parts = [y_axis(plot, "", _tick_writer(low, high, powers=powers)), steps_axis(plot)]
     labels = []
     for layer, points in lines.items():
         kind = kinds.get(layer, "own c2")
@@ -192,6 +191,14 @@ def short_number(value: float) -> str:
         text = f"{value:,.{digits}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
     return f"{value:.2g}"
+
+
+def _tick_writer(low: float, high: float, *, powers: bool) -> Callable[[float], str]:
+    """Numbers of the y axis, none longer than the room beside it."""
+    if powers:
+        return lambda v: power_of_ten(round(v)) if v == round(v) else ""
+    largest = max(abs(low), abs(high))
+    return written((low, high)) if 1e-4 <= largest < 1e6 else lambda v: f"{v:.3g}"
 
 
 def _end_names(layers: Sequence[str]) -> dict[str, str]:

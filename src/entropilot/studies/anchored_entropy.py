@@ -31,8 +31,8 @@ from entropilot.studies.path_arms import (
     outcome_table,
     starts,
 )
+from entropilot.studies.seed_numbers import smooth, spread
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import smooth, spread
 
 COEF = 1.0
 KEEP = ("siren/selected_entropy", "siren/anchor")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from entropilot.studies.arm_figures import curves, outcome_bars
+from entropilot.studies.seed_numbers import smooth
 from entropilot.studies.study import Measurement
-from entropilot.studies.training_arms import smooth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -34,8 +34,8 @@ from entropilot.studies.path_arms import (
     outcome_table,
     starts,
 )
+from entropilot.studies.seed_numbers import smooth, spread
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import smooth, spread
 
 TOPS = (0.002, 0.02, 0.2, 0.5, 1.0)
 WINDOW = 8  # steps of a mean

@@ -10,8 +10,8 @@ import numpy as np
 from entropilot.errors import InputError
 from entropilot.information import fit_entropy_law, fit_entropy_line
 from entropilot.studies.arm_figures import COLOURS, curves, outcome_bars
+from entropilot.studies.seed_numbers import smooth
 from entropilot.studies.study import Measurement
-from entropilot.studies.training_arms import smooth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -156,8 +156,8 @@ def at(measurement: Measurement, arm: str, update: int, name: str) -> float:
     return float(measurement["arms"][arm]["looks"][index][name])
 
 
-def over_seeds(
+def at_each_seed(
     measurements: Sequence[Measurement], arm: str, update: int, name: str
 ) -> list[float]:
-    """The same of every seed."""
+    """``at`` of every seed."""
     return [at(m, arm, update, name) for m in measurements]

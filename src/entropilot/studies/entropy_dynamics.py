@@ -28,8 +28,8 @@ from entropilot.studies.path_arms import (
     outcome_table,
     starts,
 )
+from entropilot.studies.seed_numbers import smooth, spread
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import smooth, spread
 
 THEORY_STEPS: Final = 40
 SIDES: Final = {  # sign of the advantage, sign of S, where the entropy must go

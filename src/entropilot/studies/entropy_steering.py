@@ -25,8 +25,8 @@ from entropilot.policy.statistics import statistics_from_logits
 from entropilot.policy.surrogates import clipped_ratio
 from entropilot.studies.entropy_steering_figure import draw
 from entropilot.studies.path_arms import PathArm, ends, mean_of, measure_paths, outcome_table
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import spread
 
 RATE: Final = 0.05  # of the exact step on one position's logits
 STEERS: Final[dict[str, dict[str, Any]]] = {

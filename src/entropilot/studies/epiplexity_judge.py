@@ -7,14 +7,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from entropilot.information import (
-    SpreadMean,
     published_laws,
     scaling_law_epiplexity,
-    spread_mean,
 )
+from entropilot.studies.seed_numbers import mean_interval
 from entropilot.studies.study import Finding, Measurement
 
 LAW_TOKENS, LAW_FLOP = 1e12, 1e25  # D and C of the paper's bars
@@ -52,19 +49,6 @@ def best_run(m: Measurement, name: str) -> dict[str, Any]:
     return found
 
 
-def over_seeds(values: Sequence[float]) -> SpreadMean:
-    """Mean with Student's 95 % interval over seeds.
-
-    Examples:
-        >>> over_seeds([1.0, 2.0, 3.0]).value
-        2.0
-    """
-    x = np.asarray(values, np.float64)
-    if len(x) < 2:
-        return SpreadMean(float(x.mean()), math.nan, math.nan, math.nan, 0)
-    return spread_mean(float(x.mean()), [(float(x.var(ddof=1)) / len(x), len(x) - 1)])
-
-
 def domain_bars(*, embedding_corrected: bool = True) -> dict[str, tuple[float, float]]:
     """S and H in nats of each domain at D = 1e12 tokens and 1e25 FLOP.
 
@@ -86,7 +70,7 @@ def _of(
 ) -> tuple[str, list[float]]:
     """A value of each seed: in words with its interval, and as numbers."""
     values = [float(value(m)) for m in measurements]
-    s = over_seeds(values)
+    s = mean_interval(values)
     write = _writer(form)
     between = "" if math.isnan(s.low) else f" [{write(s.low)}, {write(s.high)}]"
     return write(s.value) + between, values

@@ -15,8 +15,8 @@ from entropilot.learning.forward_only import SKANet, SKATrace
 from entropilot.learning.knowledge_flow import action, binary_entropy_bits
 from entropilot.studies.digit_images import Digits, digits
 from entropilot.studies.knowledge_accumulation_figure import draw
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import spread
 
 LAYERS: Final = (256, 128, 64, 10)
 N: Final = 1000

@@ -21,8 +21,8 @@ from entropilot.physics.step_policies import (
 )
 from entropilot.physics.three_body_batch import ACTIONS, StepTask
 from entropilot.studies.learned_steps_figure import draw
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import spread
 
 FIRST: Final = 100_000  # start seeds from here on are not trained on
 DEFAULT_MU: Final = 0.03  # of AMUSE

@@ -93,8 +93,10 @@ def _one(actions: Axes, error: Axes, run: dict[str, Any]) -> None:
         years, ACTIONS[np.array(run["actions"])], where="post", color=COLOURS[1], linewidth=1.2
     )
     actions.set_yscale("log")
-    actions.set_title("One start: mu chosen (orange), smallest distance in au (blue)", fontsize=10)
+    actions.set_title("One start: mu chosen, and the smallest distance", fontsize=10)
+    actions.set_ylabel("mu", color=COLOURS[1])
     twin = actions.twinx()
+    twin.set_ylabel("smallest distance, au", color=COLOURS[2])
     twin.plot(years, run["distance"], color=COLOURS[2], linewidth=1.1, alpha=0.8)
     twin.set_yscale("log")
     twin.spines["top"].set_visible(False)

@@ -27,8 +27,9 @@ from entropilot.policy.surrogates import clipped_ratio
 from entropilot.policy.training.threads import one_thread
 from entropilot.studies.digit_arms import SIZES, TASK, settings_of
 from entropilot.studies.invisible_leash_judge import BUDGET, KS
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.study import Finding, Measurement, Progress, Scale
-from entropilot.studies.training_arms import SUMS, run_arm, spread, sums_start
+from entropilot.studies.training_arms import SUMS, run_arm, sums_start
 
 N_SAMPLES: Final = 128
 N_PROBLEMS: Final[dict[Scale, int]] = {"smoke": 10, "quick": 1000, "full": 4000}

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.study import Finding, Measurement
-from entropilot.studies.training_arms import spread
 
 
 def judge(measurements: Sequence[Measurement]) -> list[Finding]:

@@ -28,8 +28,9 @@ from entropilot.policy.value_network import ValueNetwork
 from entropilot.policy.value_search import Value, value_beam_search
 from entropilot.studies.digit_arms import TASK, fresh_batch
 from entropilot.studies.offline_reasoning_figure import draw
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import SUMS, spread, sums_start
+from entropilot.studies.training_arms import SUMS, sums_start
 
 BEAMS: Final = (1, 2, 3)
 DATA_SEED: Final = 0x0FF11E

@@ -14,11 +14,11 @@ import numpy as np
 from entropilot.policy.objective import Objective
 from entropilot.policy.phase_entropy_reward import phase_entropy_reward
 from entropilot.policy.surrogates import clipped_ratio
-from entropilot.studies.digit_arms import SIZES, measure_arms, over_seeds
+from entropilot.studies.digit_arms import SIZES, at_each_seed, measure_arms
 from entropilot.studies.entropy_filter_curve import filter_curve
 from entropilot.studies.phase_reward_figure import draw
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import spread
 
 ALPHAS = (0.0, 1.0, 2.0)
 JUDGED = "PEAR, alpha 1"
@@ -41,14 +41,14 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
     last = looks[-1]
 
     def of(arm: str, update: int, name: str) -> list[float]:
-        return over_seeds(measurements, arm, update, name)
+        return at_each_seed(measurements, arm, update, name)
 
     def mean(arm: str, update: int, name: str) -> float:
         return float(np.mean(of(arm, update, name)))
 
     start, first = mean(JUDGED, 0, "tokens"), [mean(JUDGED, u, "tokens") for u in looks]
     rise = max(first) - start
-    correlation = over_seeds(measurements, JUDGED, 0, "length_entropy_correlation")
+    correlation = at_each_seed(measurements, JUDGED, 0, "length_entropy_correlation")
     sweep = "; ".join(
         f"{arm}: accuracy {spread(of(arm, last, 'accuracy'))}, tokens "
         f"{spread(of(arm, last, 'tokens'), '.1f')}"

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.study import Finding, Measurement
 
 
@@ -174,8 +175,5 @@ def _by_force(measurements: Sequence[Measurement], name: str, exact: str, form: 
     parts = []
     for k, f in enumerate(measurements[0]["forces"]):
         values = [m["forces"][k][name] for m in measurements]
-        parts.append(
-            f"force {f['lam']:g}: {np.mean(values):{form}} [{min(values):{form}}, "
-            f"{max(values):{form}}] against {f[exact]:{form}}"
-        )
+        parts.append(f"force {f['lam']:g}: {spread(values, form)} against {f[exact]:{form}}")
     return "; ".join(parts)

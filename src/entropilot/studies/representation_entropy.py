@@ -19,8 +19,8 @@ from entropilot.learning.recorder import MeterRecorder
 from entropilot.learning.representation_meter import RepresentationEntropyMeter
 from entropilot.studies.digit_images import digits
 from entropilot.studies.representation_entropy_figure import draw
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import spread
 
 N_BLOBS: Final = (1, 2, 4, 8)
 POWERS: Final = (1, 2, 5)

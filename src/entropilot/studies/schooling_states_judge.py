@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entropilot.physics.fish_school_metrics import ENTROPIES
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.study import Finding, Measurement
 
 Floats = NDArray[np.float64]
@@ -70,7 +71,7 @@ def _swarm(measurements: Sequence[Measurement]) -> Finding:
     osi = second_half(measurements, "swarm", "oceanic_schooling_index")
     return Finding(
         "The swarm has no common heading and a high index",
-        f"P {_seen(p)}, OSI {_seen(osi)}",
+        f"P {spread(p)}, OSI {spread(osi)}",
         "P < 0.12 and OSI 0.69 to 0.73 (published: P < 0.1, OSI 0.71)",
         bool(p.mean() < 0.12 and 0.69 <= osi.mean() <= 0.73),
     )
@@ -82,7 +83,7 @@ def _highly_parallel(measurements: Sequence[Measurement]) -> Finding:
     h = second_half(measurements, "highly_parallel", "velocity_correlation_entropy")
     return Finding(
         "The highly parallel group has one heading, a low index and no spread of correlations",
-        f"P {_seen(p)}, OSI {_seen(osi)}, velocity-correlation entropy {_seen(h, 4)}",
+        f"P {spread(p)}, OSI {spread(osi)}, velocity-correlation entropy {spread(h, '.4f')}",
         "P >= 0.99, OSI 0.20 to 0.32, entropy <= 0.02 (published: 0.998, 0.24, 0)",
         bool(p.mean() >= 0.99 and 0.20 <= osi.mean() <= 0.32 and h.mean() <= 0.02),
     )
@@ -113,8 +114,8 @@ def _told_apart(measurements: Sequence[Measurement]) -> Finding:
     ]
     return Finding(
         "Seven entropies tell the torus configuration from dynamic parallel",
-        f"distance of the seven {_seen(far)}, OSI of the torus {_seen(osi)}; larger of P and M: "
-        f"{_seen(order[0])} against {_seen(order[1])}",
+        f"distance of the seven {spread(far)}, OSI of the torus {spread(osi)}; larger of P and M: "
+        f"{spread(order[0])} against {spread(order[1])}",
         "distance > 0.4, OSI of the torus 0.42 to 0.70",
         bool((far > 0.4).all() and 0.42 <= osi.mean() <= 0.70),
     )
@@ -126,7 +127,7 @@ def _torus_mills(measurements: Sequence[Measurement]) -> Finding:
     p = second_half(measurements, "torus", "polarization")
     return Finding(
         "The torus configuration is a mill in the second half of its run",
-        f"M {_seen(m)} ({_seen(whole)} about the centre in one piece), P {_seen(p)}",
+        f"M {spread(m)} ({spread(whole)} about the centre in one piece), P {spread(p)}",
         "M > 0.5, as the published wording has it (its own statistics: M 0.276, P 0.743)",
         bool(m.mean() > 0.5 or whole.mean() > 0.5),
     )
@@ -137,7 +138,7 @@ def _dynamic_parallel(measurements: Sequence[Measurement]) -> Finding:
     osi = second_half(measurements, "dynamic_parallel", "oceanic_schooling_index")
     return Finding(
         "The dynamic parallel group shares a heading loosely",
-        f"P {_seen(p)}, OSI {_seen(osi)}",
+        f"P {spread(p)}, OSI {spread(osi)}",
         "P 0.95 to 0.99, OSI 0.25 to 0.38",
         bool(0.95 <= p.mean() <= 0.99 and 0.25 <= osi.mean() <= 0.38),
         check=True,
@@ -152,7 +153,7 @@ def _torus_decays(measurements: Sequence[Measurement]) -> Finding:
     when = f"; below 0.5 from t = {min(fell):g} to {max(fell):g} on" if fell else ""
     return Finding(
         "The ring that the torus starts from decays",
-        f"M {start.mean():.3f} at the start, {_seen(late)} in the second half{when}",
+        f"M {start.mean():.3f} at the start, {spread(late)} in the second half{when}",
         "0.952 at the start, < 0.4 in the second half",
         bool(abs(start.mean() - 0.952) < 0.001 and late.mean() < 0.4),
         check=True,
@@ -164,19 +165,8 @@ def _beside(measurements: Sequence[Measurement], state: str) -> Finding:
     return Finding(
         f"Beside the published run: {state.replace('_', ' ')}",
         ", ".join(
-            f"{SHORT[name]} {_seen(second_half(measurements, state, name))}" for name in names
+            f"{SHORT[name]} {spread(second_half(measurements, state, name))}" for name in names
         ),
         ", ".join(f"{SHORT[name]} {value:g}" for name, value in names.items()),
         None,
     )
-
-
-def _seen(values: Floats, digits: int = 3) -> str:
-    """Mean, and the least and largest seed.
-
-    Examples:
-        >>> _seen(np.array([0.1, 0.3]))
-        '0.200 [0.100, 0.300]'
-    """
-    mean, low, high = (f"{v:.{digits}f}" for v in (values.mean(), values.min(), values.max()))
-    return mean if len(values) == 1 else f"{mean} [{low}, {high}]"

@@ -31,9 +31,10 @@ from entropilot.studies.path_arms import (
     start,
     starts,
 )
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.shaped_pretraining_figure import draw
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import PATHS, paths_start, spread
+from entropilot.studies.training_arms import PATHS, paths_start
 
 SHAPES: dict[str, dict[str, Any]] = {
     "beta -0.25": {"beta": -0.25},

@@ -9,8 +9,8 @@ import numpy as np
 
 from entropilot.studies.arm_figures import COLOURS, curves
 from entropilot.studies.path_arms import ends, starts
+from entropilot.studies.seed_numbers import smooth
 from entropilot.studies.study import Measurement
-from entropilot.studies.training_arms import smooth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,13 +20,14 @@ from entropilot.policy.surrogates import clipped_ratio
 from entropilot.policy.training.step_probes import probe_batch, step_probes
 from entropilot.studies.digit_arms import (
     SIZES,
+    at_each_seed,
     fresh_batch,
     measure_arms,
-    over_seeds,
 )
+from entropilot.studies.seed_numbers import spread
 from entropilot.studies.step_credit_figure import draw
 from entropilot.studies.study import Finding, Measurement, Progress, Scale, Study
-from entropilot.studies.training_arms import SUMS, spread
+from entropilot.studies.training_arms import SUMS
 
 ARMS = {  # alpha, xi, summary
     "RF-B": (0.0, 0.0, "full"),
@@ -78,7 +79,7 @@ def judge(measurements: Sequence[Measurement]) -> list[Finding]:
     early = min(10, last)
 
     def of(arm: str, update: int, name: str) -> list[float]:
-        return over_seeds(measurements, arm, update, name)
+        return at_each_seed(measurements, arm, update, name)
 
     def mean(arm: str, update: int, name: str) -> float:
         return float(np.mean(of(arm, update, name)))

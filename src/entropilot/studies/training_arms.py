@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-
 from entropilot.policy.models import SmallPolicy
 from entropilot.policy.objective import Objective
 from entropilot.policy.tasks.digit_sums import DigitSums
@@ -137,30 +135,6 @@ def start_measurement(start: SmallPolicy, task: BoundTask, settings: TrainSettin
 def part(progress: Progress, number: int, of: int, name: str) -> Callable[[float], None]:
     """Progress of one of several equal parts."""
     return lambda share: progress((number + share) / of, name)
-
-
-def smooth(values: Sequence[float], window: int = 8) -> list[float]:
-    """Means of consecutive windows; the last may be shorter.
-
-    Examples:
-        >>> smooth([1.0, 3.0, 5.0], 2)
-        [2.0, 5.0]
-    """
-    x = np.asarray(values, float)
-    return [float(x[i : i + window].mean()) for i in range(0, len(x), window)]
-
-
-def spread(values: Sequence[float], form: str = ".3f") -> str:
-    """Mean and range over seeds, in words.
-
-    Examples:
-        >>> spread([0.1, 0.3], ".1f")
-        '0.2 [0.1, 0.3]'
-    """
-    mean = format(float(np.mean(values)), form)
-    if len(values) < 2:
-        return mean
-    return f"{mean} [{format(min(values), form)}, {format(max(values), form)}]"
 
 
 def _rounded(value: Any) -> Any:

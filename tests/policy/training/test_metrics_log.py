@@ -39,6 +39,24 @@ def test_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
         read_metrics(path)
 
 
+def test_what_is_no_metrics_file_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n\xff\xfe\n')
+    with pytest.raises(InputError, match=r"is no text \(byte 12\); give a metrics.jsonl"):
+        read_metrics(path)
+    path.write_text('{"a": ' + "[" * 100_000 + '\n{"step": 1}\n')
+    with pytest.raises(InputError, match="line 1, is no JSON"):
+        read_metrics(path)
+
+
+@pytest.mark.parametrize("step", ['"two"', "null", "true", "[1]", "NaN", "1e400", "9" * 400])
+def test_a_step_that_is_no_number_is_an_error(tmp_path: Path, step: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": {step}, "loss": 1.0}}\n')
+    with pytest.raises(InputError, match=r"line 1: step is .*, expected a finite number"):
+        read_metrics(path)
+
+
 def test_every_alias_means_a_quantity_that_is_documented() -> None:
     assert set(ALIASES.values()) <= set(MEANINGS)
     assert canonical_name("actor/entropy_loss") == "entropy"

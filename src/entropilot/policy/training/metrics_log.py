@@ -126,7 +126,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All whole rows; a last line cut off by a kill is left out.
 
     Raises:
-        InputError: a line before the last is no JSON object.
+        InputError: the file is no text, a line before the last is no JSON, or a row has no number
+            of its step.
     """
     return list(_rows(path)) if path.is_file() else []
 
@@ -140,18 +141,27 @@ def keep_steps(path: Path, last: int) -> list[dict[str, Any]]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is no text (byte {error.start}); give a metrics.jsonl, one JSON object a line"
+        ) from error
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 return
             raise InputError(f"{path}, line {number}, is no JSON: {error}") from error
         if not isinstance(row, dict) or "step" not in row:
             raise InputError(f"{path}, line {number}, is no row of metrics with a step")
+        step = row["step"]
+        if isinstance(step, bool) or not isinstance(step, int | float) or not abs(step) < 2**63:
+            shown = f"{step!r:.40}"
+            raise InputError(f"{path}, line {number}: step is {shown}, expected a finite number")
         yield row
 
 
