@@ -49,7 +49,9 @@ from entropilot.policy.tasks.modular_paths import ModularPaths
 from entropilot.policy.tasks.task import Problem
 from entropilot.policy.training.bound_task import BoundTask, Graded, bind_token_task
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import Trainee, make_optimizer, train_step
+from entropilot.policy.training.trainee import Trainee
+from entropilot.policy.training.trainer import make_optimizer
+from entropilot.policy.training.training_step import train_step
 
 SYMBOLS = "0123456789+=-*/ abcdefghijklmnopqrstuvwxyz.,?!"  # and <pad>, <eos>: 48
 PAD, EOS = 46, 47

@@ -21,7 +21,9 @@ from entropilot.policy.training.bound_task import BoundTask, bind_token_task
 from entropilot.policy.training.checkpoints import checkpoints
 from entropilot.policy.training.metrics_log import MEANINGS, METRICS_NAME, read_metrics
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import Trainee, draw_batch, train
+from entropilot.policy.training.trainee import Trainee
+from entropilot.policy.training.trainer import train
+from entropilot.policy.training.training_step import draw_batch
 from entropilot.policy.training.updating import NonFiniteLossError, micro_batches, update
 
 SMALL = TrainSettings(
@@ -231,6 +233,6 @@ def test_out_of_memory_names_the_knob(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
 
-    monkeypatch.setattr("entropilot.policy.training.trainer.update", full)
+    monkeypatch.setattr("entropilot.policy.training.training_step.update", full)
     with pytest.raises(ConfigurationError, match=r"train\.micro_tokens to 4096"):
         train(trainee())
