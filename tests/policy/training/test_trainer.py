@@ -93,6 +93,28 @@ def test_run_that_was_killed_ends_bit_equal(tmp_path: Path, attempt: int) -> Non
         assert torch.equal(resumed.policy.state_dict()[name], weight), name
 
 
+def test_run_with_products_of_another_library_ends_bit_equal(tmp_path: Path) -> None:
+    """Sizes at which ``linear`` may leave torch's own products; see ``information._linear``."""
+
+    def large() -> Trainee:
+        settings = dataclasses.replace(SMALL, steps=4, n_prompts=16, n_answers=8)
+        config = TransformerConfig(ModularPaths(5, 2).n_vocab, width=64, context=16)
+        network = SmallPolicy(SmallTransformer.seeded(config, 0))
+        return dataclasses.replace(trainee(), policy=network, settings=settings)
+
+    def kill(row: Mapping[str, Any]) -> None:
+        if row["step"] == 3:
+            raise Killed
+
+    whole, resumed = large(), large()
+    expected = train(whole, tmp_path / "whole").rows
+    with pytest.raises(Killed):
+        train(large(), tmp_path / "cut", progress=kill)
+    assert comparable(train(resumed, tmp_path / "cut").rows) == comparable(expected)
+    for name, weight in whole.policy.state_dict().items():
+        assert torch.equal(resumed.policy.state_dict()[name], weight), name
+
+
 def test_finished_run_is_not_run_again(tmp_path: Path) -> None:
     first = train(trainee(), tmp_path)
     calls: list[int] = []
