@@ -2,7 +2,8 @@
 
 All different tokens stand in one packed matrix: each prompt once, then the answers. Norms, gates
 and rotations are compiled passes with gradients of their own; only attention looks at sequences.
-The numbers are those of transformers up to rounding.
+The numbers are those of transformers up to rounding. Other networks share prompts in other ways:
+see ``causal_states``.
 
 Legend: B answers, P different prompts, N packed tokens, D width.
 """
