@@ -48,7 +48,7 @@ def test_lines_of_entropies_into_a_file(tmp_path: Path, ending: str) -> None:
     read = {".jsonl": pl.read_ndjson, ".csv": pl.read_csv, ".parquet": pl.read_parquet}[ending]
     table = read(output)
     assert table["reward"].to_list() == pytest.approx([0.5, -0.5, None])
-    assert "1 answers have no reward" in found.stderr
+    assert "1 answer has no reward" in found.stderr
     labels = tmp_path / "labels.csv"
     labels.write_text("id,correct\na,0\nb,1\nc,1\n")
     found = invoke(source, "--think-end", "151668", "--labels", labels)
