@@ -165,8 +165,8 @@ def _print_comparison(comparison: Comparison) -> None:
     shown = Table(box=None, pad_edge=False)
     for name in head:
         shown.add_column(name)
-    for row in rows:
-        shown.add_row(*map(printable, row))
+    for row in rows:  # an interval stands under its value, or the table would not fit a terminal
+        shown.add_row(*(printable(cell).replace(" [", "\n[") for cell in row))
     out().print()
     out().print(shown)
 

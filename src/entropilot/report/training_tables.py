@@ -10,7 +10,7 @@ import numpy as np
 from entropilot.policy.training.results import Comparison
 from entropilot.report.training_courses import window
 from entropilot.report.training_numbers import RecipeNumbers, mean_curve
-from entropilot.report.training_words import difference
+from entropilot.report.training_words import signed
 from entropilot.report.wording import ABSENT, decimal
 
 TOP: Final = "covariance/top_"
@@ -126,7 +126,7 @@ def _summary_row(recipe: RecipeNumbers) -> tuple[str, ...]:
         against, distinct = found["pass_1"].against, found["distinct"]
         outcome = (
             f"{found['pass_1'].after.value:.3f}",
-            ABSENT if against is None else difference(against),
+            ABSENT if against is None else signed(against),
             f"{found['reach'].after.value:.3f}",
             f"{distinct.before.value:.1f} to {distinct.after.value:.1f}",
         )
