@@ -57,8 +57,13 @@ def test_lines_of_entropies_into_a_file(tmp_path: Path, ending: str) -> None:
 
 
 def test_bad_input_ends_with_a_sentence(tmp_path: Path, log: Path) -> None:
+    good = b'{"tokens": ["a"], "entropies": [0.5]}'
+    (tmp_path / "latin.jsonl").write_bytes(good + b'\n{"tokens": ["\xe9"], "entropies": [0.5]}')
+    (tmp_path / "yes.jsonl").write_bytes(good + b'\n{"tokens": ["a"], "entropies": [true]}')
     for arguments, words in (
         ((tmp_path / "none.jsonl",), "none.jsonl"),
+        ((tmp_path / "latin.jsonl",), "line 2: 'utf-8' codec can't decode"),
+        ((tmp_path / "yes.jsonl",), "line 2: entropies[0] is True"),
         ((log, "--right", "0", "--wrong", "1"), "wrong answers could win"),
         ((log, "--think-end", ""), "a tag is empty"),
         ((log, "-o", log), "log.jsonl"),
