@@ -20,6 +20,7 @@ from entropilot.policy.objective import NonFiniteError, ObjectiveState
 from entropilot.policy.training.checkpoints import (
     Checkpoint,
     checkpoints,
+    differing,
     restore_optimizer,
     restore_weights,
     save_checkpoint,
@@ -193,15 +194,11 @@ def _resume(
     identity: Mapping[str, Any] | None,
 ) -> tuple[int, ObjectiveState]:
     kept = checkpoint.state()
-    if dict(identity or {}) != kept["identity"]:
-        changed = {
-            key
-            for key in {*kept["identity"], *(identity or {})}
-            if kept["identity"].get(key) != (identity or {}).get(key)
-        }
+    changed = differing(kept["identity"], identity or {})
+    if changed:
         raise ConfigurationError(
             f"the folder {checkpoint.folder.parent.parent} holds another run (it differs in "
-            f"{', '.join(sorted(changed))}). Name another folder, or delete it"
+            f"{', '.join(changed)}). Name another folder, or delete it"
         )
     restore_weights(checkpoint, trainee.policy)
     restore_optimizer(checkpoint, optimizer)
