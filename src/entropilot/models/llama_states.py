@@ -28,6 +28,7 @@ from entropilot.models.packed_layers import (
     Turns,
     add_norm,
     attend,
+    joined,
     rounded_linear,
     swiglu,
 )
@@ -119,12 +120,7 @@ def _layer(
 
 
 def _joined(*modules: Any) -> tuple[Tensor, Tensor | None]:
-    """Weights and biases of linear layers as those of one, with gradient."""
-    weight = torch.cat([module.weight for module in modules])
-    if all(module.bias is None for module in modules):
-        return weight, None
-    biases = [m.weight.new_zeros(m.weight.shape[0]) if m.bias is None else m.bias for m in modules]
-    return weight, torch.cat(biases)
+    return joined([module.weight for module in modules], [module.bias for module in modules])
 
 
 def _layout(
