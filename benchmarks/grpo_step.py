@@ -16,8 +16,8 @@ One thread, median of the steps after two warm-up steps and of ratios over round
 in turn. Seconds are CPU seconds (process time). The bound is 8 x parameters x answer tokens (2 for
 drawing, 6 for training) at the rate of products of the network's sizes with 4096 rows, measured in
 the same run: those the trainer uses, in its kind of numbers, and torch's own in float32.
---profile prints the share of a step that goes into matrix products; "default" is a step of the tiny
-default, modular paths.
+--profile prints the share of a step that goes into matrix products; "default" is 20 steps of the
+embedded experiment (experiments/default.toml: model, task and sizes) under plain GRPO.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from entropilot.experiments import load_config
+from entropilot.experiments.subjects import load_subject
 from entropilot.information._linear import linear
 from entropilot.models.loaders import LanguageModel
 from entropilot.models.products import PRODUCTS
@@ -45,11 +47,13 @@ from entropilot.models.transformer import SmallTransformer, TransformerConfig
 from entropilot.policy.language_policy import language_policy
 from entropilot.policy.models import PolicyModel, SmallPolicy
 from entropilot.policy.objective import Objective
-from entropilot.policy.tasks.modular_paths import ModularPaths
 from entropilot.policy.tasks.task import Problem
-from entropilot.policy.training.bound_task import BoundTask, Graded, bind_token_task
+from entropilot.policy.training.bound_task import BoundTask, Graded
+from entropilot.policy.training.entropy_probe import entropy_probe
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import Trainee, make_optimizer, train_step
+from entropilot.policy.training.trainee import Trainee
+from entropilot.policy.training.trainer import make_optimizer
+from entropilot.policy.training.training_step import train_step
 
 SYMBOLS = "0123456789+=-*/ abcdefghijklmnopqrstuvwxyz.,?!"  # and <pad>, <eos>: 48
 PAD, EOS = 46, 47
@@ -258,17 +262,16 @@ def shares(run: Callable[[], object]) -> Iterator[str]:
         yield f"  {r.self_cpu_time_total / 1e6 / seconds:5.1%}  {r.count:6d} x  {r.key}"
 
 
-def default_step() -> Callable[[], object]:
-    """A step of the tiny default: modular paths, 32 x 8 answers, two updates."""
-    task = bind_token_task(ModularPaths())
-    config = TransformerConfig(ModularPaths().n_vocab, context=15, head_bias=True)
-    policy = SmallPolicy(SmallTransformer.seeded(config, 0))
-    settings = TrainSettings()
+def default_steps() -> Callable[[], object]:
+    """Twenty steps of what `entropilot run` does without a file, under plain GRPO."""
+    config = load_config()
+    subject = load_subject(config)
+    settings = config.train.settings(config.run.seed)
     objective = Objective()
-    trainee = Trainee(policy, task, lambda _step: objective, settings)
-    optimizer = make_optimizer(policy, settings)
-    for step in range(3):
-        train_step(trainee, optimizer, {}, step)
+    trainee = Trainee(
+        subject.policy, subject.task, lambda _step: objective, settings, probes=(entropy_probe(),)
+    )
+    optimizer = make_optimizer(subject.policy, settings)
 
     def run() -> None:
         for step in range(20):
@@ -322,7 +325,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if asked.profile:
         run = (
-            default_step()
+            default_steps()
             if asked.profile == "default"
             else lambda: RACERS[asked.profile](asked.caps[0], 6, False)
         )

@@ -48,7 +48,7 @@ def test_lines_of_entropies_into_a_file(tmp_path: Path, ending: str) -> None:
     read = {".jsonl": pl.read_ndjson, ".csv": pl.read_csv, ".parquet": pl.read_parquet}[ending]
     table = read(output)
     assert table["reward"].to_list() == pytest.approx([0.5, -0.5, None])
-    assert "1 answers have no reward" in found.stderr
+    assert "1 answer has no reward" in found.stderr
     labels = tmp_path / "labels.csv"
     labels.write_text("id,correct\na,0\nb,1\nc,1\n")
     found = invoke(source, "--think-end", "151668", "--labels", labels)
@@ -57,8 +57,13 @@ def test_lines_of_entropies_into_a_file(tmp_path: Path, ending: str) -> None:
 
 
 def test_bad_input_ends_with_a_sentence(tmp_path: Path, log: Path) -> None:
+    good = b'{"tokens": ["a"], "entropies": [0.5]}'
+    (tmp_path / "latin.jsonl").write_bytes(good + b'\n{"tokens": ["\xe9"], "entropies": [0.5]}')
+    (tmp_path / "yes.jsonl").write_bytes(good + b'\n{"tokens": ["a"], "entropies": [true]}')
     for arguments, words in (
         ((tmp_path / "none.jsonl",), "none.jsonl"),
+        ((tmp_path / "latin.jsonl",), "line 2: 'utf-8' codec can't decode"),
+        ((tmp_path / "yes.jsonl",), "line 2: entropies[0] is True"),
         ((log, "--right", "0", "--wrong", "1"), "wrong answers could win"),
         ((log, "--think-end", ""), "a tag is empty"),
         ((log, "-o", log), "log.jsonl"),

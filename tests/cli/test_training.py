@@ -70,6 +70,8 @@ def test_recipes_are_listed_and_shown() -> None:
     assert {recipe["name"] for recipe in json.loads(listed.stdout)} == set(RECIPES)
     block = CliRunner().invoke(app, ["recipes", "show", "steer", "--toml"])
     assert tomllib.loads(block.stdout)["recipes"][0]["w_min"] == 0.8
+    both = CliRunner().invoke(app, ["recipes", "show", "kl-cov", "--verl", "--toml"])
+    assert both.exit_code == 2
     chosen = CliRunner().invoke(app, ["recipes", "show", "kl-cov", "--verl"])
     assert "policy_loss.loss_mode=entropilot-kl-cov" in chosen.stdout
     text = CliRunner().invoke(app, ["recipes", "show", "kl-cov"])

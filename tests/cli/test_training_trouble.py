@@ -102,10 +102,14 @@ def test_numbers_that_break_stop_the_arm_and_leave_the_last_good_checkpoint(here
     (here / "my_rewards.py").write_text("def grade(problem, text): return len(text) % 3")
     train = "steps = 6\nlearning_rate = 1e30\nwarm_up = 0"
     result = run(task='verifier = "my_rewards:grade"', train=train)
+    assert result.exit_code == 1
     assert "Lower train.learning_rate" in " ".join(result.output.split())
     (arm,) = json.loads(Path("runs/x/summary.json").read_text())["arms"]
     assert "the gradient is not finite although every term is" in arm["stopped"]
     assert "Lower train.learning_rate" in Path("runs/x/report.html").read_text()
+    again = CliRunner().invoke(app, ["run", "x.toml", "--recipe", "grpo", "--format", "json"])
+    assert again.exit_code == 1  # nothing is left to do, and the arm has not come to its end
+    assert "the gradient is not finite" in json.loads(again.stdout)["stopped"]["grpo, seed 0"]
     from safetensors.torch import load_file
 
     kept = sorted(Path("runs/x/arms/grpo/seed-0/checkpoints").iterdir())

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from entropilot.cli.console import TableFormat, out, print_bytes, print_json
+from entropilot.errors import ConfigurationError
 
 app = typer.Typer(help="List recipes: objectives with a name and knobs.")
 FormatOption = Annotated[TableFormat, typer.Option("--format", help="text, json or md.")]
@@ -61,6 +62,8 @@ def show(
     from entropilot.policy.recipe_table import find_recipe
 
     recipe = find_recipe(name)
+    if toml and verl:
+        raise ConfigurationError("--toml and --verl print a block each; give one of them")
     if toml:
         print_bytes(recipe.to_toml().encode())
         return

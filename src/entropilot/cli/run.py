@@ -65,7 +65,8 @@ def run(
 ) -> None:
     """Train a policy under each recipe, or sample and measure a model, and write one report.
 
-    The same command again goes on where it was stopped, and ends with the same results.
+    The same command again goes on where it was stopped, and ends with the same results. It exits
+    with 1 where an arm failed, or stopped at numbers that are not finite.
     """
     from entropilot.experiments import DIAGNOSIS_FILE, load_config
 
@@ -137,6 +138,7 @@ def _train(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -> N
                 "folder": str(result.folder),
                 "files": [str(file) for file in result.files],
                 "failed": dict(result.failed),
+                "stopped": dict(result.stopped),
             }
         )
     elif output is TableFormat.MD:
@@ -146,7 +148,7 @@ def _train(config: ExperimentConfig, *, dry_run: bool, output: TableFormat) -> N
     else:
         _print_comparison(result.comparison)
     _written(result.files)
-    if result.failed:
+    if result.failed or result.stopped:
         raise SystemExit(FOUND)
 
 

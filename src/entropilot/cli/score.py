@@ -139,12 +139,14 @@ def _write(output: Path | None, scored: pl.DataFrame) -> None:
 
 
 def _summary_lines(found: dict[str, Any], scored: pl.DataFrame) -> list[str]:
+    from entropilot.report.wording import plural
+
     def shown(name: str) -> str:
         return "none" if found[name] is None else f"{found[name]:.3f}"
 
     kinds = ", ".join(sorted(set(scored["measure"].to_list())))
     lines = [
-        f"{found['n']:,} answers, {found['n_scored']:,} with a reward; measured by {kinds}",
+        f"{plural(found['n'], 'answer')}, {found['n_scored']:,} with a reward; measured by {kinds}",
         f"mean entropy: thinking {shown('h_think')}, answer {shown('h_answer')} nats; penalty "
         f"{shown('penalty')}, reward {shown('reward')}",
     ]
@@ -158,9 +160,10 @@ def _summary_lines(found: dict[str, Any], scored: pl.DataFrame) -> list[str]:
             f"{missing:.0%} of the answers have no tag that ends thinking; all their tokens count "
             "as thinking. Are they cut by the length limit, or is the tag another (--think-end)?"
         )
-    if found["n_scored"] < found["n"]:
+    unscored = found["n"] - found["n_scored"]
+    if unscored:
         lines.append(
-            f"{found['n'] - found['n_scored']:,} answers have no reward: right or wrong is not "
+            f"{plural(unscored, 'answer has', 'answers have')} no reward: right or wrong is not "
             "known (--labels, --reward-threshold), or they hold no log-probabilities"
         )
     return lines

@@ -22,7 +22,8 @@ from entropilot.policy.training.memory_limits import naming_the_knob
 from entropilot.policy.training.metrics_log import METRICS_NAME, read_metrics
 from entropilot.policy.training.results import Arm
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import Trainee, train
+from entropilot.policy.training.trainee import Trainee
+from entropilot.policy.training.trainer import train
 from entropilot.policy.training.updating import NonFiniteLossError
 
 ARMS_FOLDER: Final = "arms"

@@ -27,6 +27,7 @@ from entropilot.policy.tasks.word_problems import (
     parse_answer,
     word_problems,
 )
+from entropilot.report.wording import plural
 from entropilot.traces.parquet import read_parquet, write_parquet
 from entropilot.traces.steps.splitting import split_steps
 from entropilot.traces.summary import Summary, SummarySettings, summarise
@@ -86,10 +87,10 @@ def plan_diagnosis(config: ExperimentConfig) -> DiagnosisPlan:
     model = config.model.name
     sentences = [
         f"Load {model} ({config.model.dtype}).",
-        f"Draw {_plural(n_samples, 'answer')} to each of {n_problems} {config.task.name}, at most "
-        f"{config.sampling.max_tokens} tokens each, in {_plural(len(chunks), 'chunk')}"
+        f"Draw {plural(n_samples, 'answer')} to each of {n_problems} {config.task.name}, at most "
+        f"{config.sampling.max_tokens} tokens each, in {plural(len(chunks), 'chunk')}"
         + (
-            f"; {_plural(done, 'chunk')} {'is' if done == 1 else 'are'} done already."
+            f"; {plural(done, 'chunk')} {'is' if done == 1 else 'are'} done already."
             if done
             else "."
         ),
@@ -184,10 +185,6 @@ def check_diagnosis(config: ExperimentConfig) -> None:
             "model.name is 'reasoner', which speaks no language; a diagnosis (train.steps = 0) "
             "needs 'smollm2', a folder or a Hugging Face id"
         )
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _chunks(config: ExperimentConfig) -> list[list[WordProblem]]:

@@ -17,7 +17,7 @@ from entropilot.policy.tasks.modular_paths import ModularPaths
 from entropilot.policy.tasks.task import TokenTask
 from entropilot.policy.training.bound_task import BoundTask, bind_token_task
 from entropilot.policy.training.step_probes import step_probes
-from entropilot.policy.training.trainer import Annotate
+from entropilot.policy.training.trainee import Annotate
 from entropilot.policy.training.warm_up import WarmUp, cached_start
 
 TOKEN_TASKS: Final[dict[str, TokenTask]] = {

@@ -29,18 +29,17 @@ from entropilot.experiments.training_cost import (
     prompt_length,
     workload,
 )
-from entropilot.experiments.workers import run_arms
+from entropilot.experiments.workers import Heard, run_arms
 from entropilot.files import write_atomically
 from entropilot.models.model_size import model_size
 from entropilot.policy.recipe_table import find_recipe
 from entropilot.policy.training.metrics_log import METRICS_NAME
 from entropilot.policy.training.results import Comparison
 from entropilot.policy.training.settings import TrainSettings
+from entropilot.report.wording import duration, plural
 
 #: Renders a report into the folder of the run and returns the files it wrote.
 Render = Callable[[ExperimentConfig, Comparison, Path], Sequence[Path]]
-#: Called with an arm and its row of metrics after each step.
-Heard = Callable[[ArmPlan, Mapping[str, Any]], None]
 
 SUMMARY_FILE: Final = "summary.json"
 RESUME: Final = "The same command again goes on with it from its last checkpoint"
@@ -69,6 +68,12 @@ class TrainingResult:
     failed: Mapping[str, str]
     files: tuple[Path, ...]
 
+    @property
+    def stopped(self) -> dict[str, str]:
+        """Why arms ended early at numbers that are not finite, by their name."""
+        arms = self.comparison.arms
+        return {f"{arm.label}, seed {arm.seed}": arm.stopped for arm in arms if arm.stopped}
+
 
 def plan_training(config: ExperimentConfig) -> TrainingPlan:
     """What ``run_training`` would do and cost, without doing it.
@@ -93,21 +98,23 @@ def plan_training(config: ExperimentConfig) -> TrainingPlan:
     seconds = None if cost.seconds is None else left * cost.seconds / at_once
     labels = ", ".join(section.title for section in config.recipes)
     sentences = [
-        f"Train {config.model.name} on {config.task.name} under {len(config.recipes)} recipes "
-        f"({labels}), {len(config.seeds)} seeds each: {len(arms)} arms, {config.train.workers} "
-        f"side by side" + (f"; {done} are done already." if done else "."),
-        f"An arm is {settings.steps} steps of {settings.n_prompts} prompts x "
-        f"{settings.n_answers} answers and {settings.n_updates * settings.n_epochs} updates, at "
-        f"most {cost.longest} tokens an answer; it is looked at on {settings.n_eval_problems} "
-        f"fixed problems x {settings.n_eval_answers} answers.",
+        f"Train {config.model.name} on {config.task.name} under "
+        f"{plural(len(config.recipes), 'recipe')} ({labels}), {plural(len(config.seeds), 'seed')} "
+        f"each: {plural(len(arms), 'arm')}, {config.train.workers} side by side"
+        + (f"; {done} are done already." if done else "."),
+        f"An arm is {plural(settings.steps, 'step')} of "
+        f"{plural(settings.n_prompts, 'prompt')} x {plural(settings.n_answers, 'answer')} and "
+        f"{plural(settings.n_updates * settings.n_epochs, 'update')}, at most "
+        f"{plural(cost.longest, 'token')} an answer; it is looked at on "
+        f"{plural(settings.n_eval_problems, 'fixed problem')} x "
+        f"{plural(settings.n_eval_answers, 'answer')}.",
         f"Write metrics, checkpoints, traces and the report to {config.folder}.",
         *_idle(config),
         f"That is {cost.how} {_million(cost.tokens * len(arms))} answer tokens"
         + (
             f"; {cost.unknown}"
             if seconds is None
-            else f", some {_duration(seconds)} on {at_once} {'core' if at_once == 1 else 'cores'} "
-            f"{cost.where}."
+            else f", some {_roughly(seconds)} on {plural(at_once, 'core')} {cost.where}."
         ),
     ]
     return TrainingPlan(
@@ -321,13 +328,11 @@ def _million(n: float) -> str:
     return f"{n:,.0f}" if n < 1e6 else f"{n / 1e6:,.1f} million"
 
 
-def _duration(seconds: float) -> str:
-    """In words.
+def _roughly(seconds: float) -> str:
+    """An estimate in words, 10 s at least.
 
     Examples:
-        >>> _duration(42), _duration(600), _duration(9000)
-        ('40 s', '10 min', '2.5 h')
+        >>> _roughly(3), _roughly(42), _roughly(600)
+        ('10 s', '40 s', '10 min')
     """
-    if seconds < 90:
-        return f"{max(10, round(seconds, -1)):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return duration(max(10.0, round(seconds, -1) if seconds < 85 else seconds))

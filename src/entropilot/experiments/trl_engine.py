@@ -38,10 +38,10 @@ from entropilot.policy.training.metrics_log import (
     keep_steps,
 )
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import Listener
+from entropilot.policy.training.trainee import Listener
+from entropilot.policy.training.training_step import PROBLEMS
 
 CHECKPOINT_FOLDER: Final = "trl"
-_PROBLEMS: Final = 0  # the stream of the built-in trainer
 
 
 @dataclass
@@ -145,9 +145,7 @@ def train_in_trl(
     problems = [
         problem
         for step in range(settings.steps)
-        for problem in task.problems(
-            settings.n_prompts, stream_seed(settings.seed, _PROBLEMS, step)
-        )
+        for problem in task.problems(settings.n_prompts, stream_seed(settings.seed, PROBLEMS, step))
     ]
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

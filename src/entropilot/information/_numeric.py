@@ -264,12 +264,18 @@ def log1p64(e: Any) -> Any:
 
 
 def exponential(x: Any) -> Any:
-    """Exponential of the argument in its own precision; only inside kernels."""
+    """Exponential of the argument in its own precision.
+
+    A name for the compiler alone: inside kernels the overload below stands in its place.
+    """
     raise NotImplementedError
 
 
 def log_one_plus(x: Any) -> Any:
-    """Logarithm of 1 + x, x in [0, 1], in the argument's own precision; only inside kernels."""
+    """Logarithm of 1 + x, x in [0, 1], in the argument's own precision.
+
+    A name for the compiler alone: inside kernels the overload below stands in its place.
+    """
     raise NotImplementedError
 
 

@@ -46,6 +46,10 @@ BFLOAT16, FLOAT16 = 1, 2
 
 
 def widen(flat: Array, start: int, n: int, bits: int, tile: Array) -> None:
+    """Copy n entries from ``start`` on into ``tile``, bits of 16-bit numbers as what they mean.
+
+    A name for the compiler alone: inside kernels the overload below stands in its place.
+    """
     raise NotImplementedError
 
 

@@ -5,6 +5,13 @@ prompts begin with is read once, each prompt once, and the keys and values are r
 answers; gradients of the answers add up in them. It pays where prompts are long beside the answers,
 as few-shot prompts are. Padding stands on the right, where causal attention never looks.
 
+Reading a prompt once is written three times, because three networks let different things be shared.
+Here only a whole pass can be called, so the sharing goes through the model's own cache, a pass a
+level: common beginning, prompts, answers. ``shared_states`` takes attention of our own transformer
+apart and does prompts and answers in one pass. ``llama_states`` calls each layer's parts itself and
+needs no padding outside of attention. What they have in common stands here (``prompt_plan``,
+``different_prompts``, ``runs``, ``right_padded``) and in ``length_buckets``.
+
 Legend: B answers, P different prompts, T tokens of the longest answer, N answer tokens, D width.
 """
 

@@ -23,7 +23,7 @@ from entropilot.information._linear import linear
 from entropilot.models.attention_kernels import BLOCK, room_for_keys, room_for_values
 from entropilot.models.causal_decoding import CausalDecoder
 from entropilot.models.decoding import move_rows
-from entropilot.models.packed_layers import add_norm, swiglu
+from entropilot.models.packed_layers import add_norm, joined, swiglu
 from entropilot.models.products import products_in
 from entropilot.models.rotary_kernels import attend_rotated
 
@@ -112,9 +112,8 @@ class LlamaDecoder(CausalDecoder):
         self.n_slots = self.n_filled + max_tokens
         self.padding = torch.zeros(len(prompts), dtype=torch.int64)
         order = None
-        if (
-            self.mask is not None
-        ):  # padding may stand after a shared beginning: move it to the front
+        if self.mask is not None:
+            # padding may stand after a shared beginning: move it to the front
             order = self.mask.argsort(dim=1, stable=True)
             self.padding = self.n_filled - self.mask.sum(1)
         self.keys, self.values, self.has_room = [], [], False
@@ -190,13 +189,8 @@ def _layer(layer: Any, make: Callable[[Tensor, Tensor | None], Linear]) -> _Laye
 
 def _joined(*modules: Any) -> tuple[Tensor, Tensor | None]:
     """Weights and biases of linear layers as those of one, adapters added in."""
-    weights = [_weight(module) for module in modules]
     biases = [getattr(module, "bias", None) for module in modules]
-    weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-    if all(bias is None for bias in biases):
-        return weight, None
-    parts = [w.new_zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)]
-    return weight, torch.cat(parts)
+    return joined([_weight(module) for module in modules], biases)
 
 
 def _weight(module: Any) -> Tensor:

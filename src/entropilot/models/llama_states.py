@@ -2,7 +2,8 @@
 
 All different tokens stand in one packed matrix: each prompt once, then the answers. Norms, gates
 and rotations are compiled passes with gradients of their own; only attention looks at sequences.
-The numbers are those of transformers up to rounding.
+The numbers are those of transformers up to rounding. Other networks share prompts in other ways:
+see ``causal_states``.
 
 Legend: B answers, P different prompts, N packed tokens, D width.
 """
@@ -27,6 +28,7 @@ from entropilot.models.packed_layers import (
     Turns,
     add_norm,
     attend,
+    joined,
     rounded_linear,
     swiglu,
 )
@@ -118,12 +120,7 @@ def _layer(
 
 
 def _joined(*modules: Any) -> tuple[Tensor, Tensor | None]:
-    """Weights and biases of linear layers as those of one, with gradient."""
-    weight = torch.cat([module.weight for module in modules])
-    if all(module.bias is None for module in modules):
-        return weight, None
-    biases = [m.weight.new_zeros(m.weight.shape[0]) if m.bias is None else m.bias for m in modules]
-    return weight, torch.cat(biases)
+    return joined([module.weight for module in modules], [module.bias for module in modules])
 
 
 def _layout(

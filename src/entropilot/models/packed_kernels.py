@@ -28,12 +28,18 @@ _ROWS: Final = 64  # sums over so many rows are in float32, the rest in float64
 
 
 def wide(x: Any) -> Any:
-    """The float32 of an entry; only inside kernels."""
+    """The float32 of an entry.
+
+    A name for the compiler alone: inside kernels the overload below stands in its place.
+    """
     raise NotImplementedError
 
 
 def narrow(x: Any, out: Any) -> Any:
-    """A float32 as an entry of the array ``out``; only inside kernels."""
+    """A float32 as an entry of the array ``out``.
+
+    A name for the compiler alone: inside kernels the overload below stands in its place.
+    """
     raise NotImplementedError
 
 

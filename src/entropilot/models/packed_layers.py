@@ -6,6 +6,7 @@ D width, F width of the MLP.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -71,6 +72,27 @@ def rounded_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     """A linear layer in bfloat16, x and result included; its weights stay in float32."""
     short = None if bias is None else bias.bfloat16()
     return torch.nn.functional.linear(x, weight.bfloat16(), short)
+
+
+def joined(
+    weights: Sequence[Tensor], biases: Sequence[Tensor | None]
+) -> tuple[Tensor, Tensor | None]:
+    """Weights [O, I] and biases [O] of linear layers of one input as those of one layer.
+
+    Args:
+        weights: of each layer.
+        biases: of each; None where it has none. If none has one, so has the result.
+
+    Examples:
+        >>> weight, bias = joined([torch.ones(2, 3), torch.ones(1, 3)], [torch.ones(2), None])
+        >>> weight.shape, bias.tolist()
+        (torch.Size([3, 3]), [1.0, 1.0, 0.0])
+    """
+    weight = weights[0] if len(weights) == 1 else torch.cat(list(weights))
+    if all(bias is None for bias in biases):
+        return weight, None
+    parts = [w.new_zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)]
+    return weight, torch.cat(parts)
 
 
 def attend(

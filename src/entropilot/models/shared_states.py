@@ -2,7 +2,8 @@
 
 For a ``SmallTransformer``, in one pass: prompts and answers go through all layers side by side, and
 the answers attend to the keys and values of their prompt. The numbers are those of reading prompt
-and answer in one sequence, up to rounding; gradients of the answers add up in the prompt.
+and answer in one sequence, up to rounding; gradients of the answers add up in the prompt. Other
+networks share prompts in other ways: see ``causal_states``.
 
 Legend: B answers, P different prompts, L tokens of the longest prompt, T tokens of the longest
 answer of a group, b answers of a group, N answer tokens, D width.

@@ -29,6 +29,7 @@ from entropilot.policy.offline_losses import OfflineLosses, offline_losses, refe
 from entropilot.policy.offline_settings import OfflineSettings
 from entropilot.policy.training.checkpoints import (
     checkpoints,
+    differing,
     restore_optimizer,
     restore_weights,
     save_checkpoint,
@@ -277,8 +278,7 @@ class _Run:
         if not found:
             return
         state = found[-1].state()
-        known = state.get("identity", {})
-        other = sorted(key for key in {*name, *known} if name.get(key) != known.get(key))
+        other = differing(state.get("identity", {}), name)
         if other:
             raise InputError(
                 f"{folder} holds another fit: {', '.join(other)} differ. Name another folder, or "

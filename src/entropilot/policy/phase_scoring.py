@@ -147,8 +147,8 @@ def read_phase_lines(
 def is_phase_lines(path: Path) -> bool:
     """Whether the first line of a file is one that ``read_phase_lines`` reads."""
     try:
-        with path.open(encoding="utf-8") as lines:
-            first = next((line for line in lines if line.strip()), "")
+        with path.open("rb") as lines:
+            first = next((line for line in lines if line.strip()), b"")
         row = json.loads(first)
     except (OSError, ValueError):
         return False
@@ -282,7 +282,7 @@ def _plain_rows(
     path: Path, end_tag: str | Sequence[int], n_vocab: int | None
 ) -> Iterator[tuple[Any, ...]]:
     limit = MOST_ENTROPY if n_vocab is None else math.log(n_vocab) + 1e-4
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:  # so that a line which is not UTF-8 is named by its number
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -303,7 +303,7 @@ def _plain_row(
         raise InputError(f"{where}: expected lists tokens and entropies, one entry a token each")
     if len(tokens) != len(entropies):
         raise InputError(f"{where}: {len(tokens)} tokens and {len(entropies)} entropies")
-    values = np.array([e if isinstance(e, int | float) else np.nan for e in entropies], float)
+    values = np.array([e if type(e) in (int, float) else np.nan for e in entropies], float)
     bad = np.flatnonzero(~((values >= -1e-4) & (values <= limit)))
     if bad.size:
         t = int(bad[0])

@@ -6,7 +6,7 @@ Legend: B answers, T tokens, V vocabulary. Nats.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -100,6 +100,22 @@ class PolicyStatistics:
         """N = H sum p^2 + sum p^2 log p, the mean of S_v = p_v (H + log p_v) under p; detached."""
         entropy = self.get("entropy").detach()
         return entropy * self.get("sum_p2").detach() + self.get("sum_p2_logp").detach()
+
+
+def joined(pieces: Sequence[PolicyStatistics]) -> PolicyStatistics:
+    """The answers of all pieces, one after another; what the first lacks is left out.
+
+    Examples:
+        >>> joined([PolicyStatistics(torch.zeros(2, 3)), PolicyStatistics(torch.ones(1, 3))]
+        ...     ).logprob.shape
+        torch.Size([3, 3])
+    """
+    fields: dict[str, Any] = {
+        name: torch.cat([piece.get(name) for piece in pieces])
+        for name in FIELDS
+        if getattr(pieces[0], name) is not None
+    }
+    return PolicyStatistics(**fields)
 
 
 FIELDS: Final = tuple(field.name for field in dataclasses.fields(PolicyStatistics))

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from entropilot.report.visible import visible
-from entropilot.report.wording import plural
+from entropilot.report.wording import duration, plural
 
 HEAD: Final = (
     *("recipe", "seed", "step", "reward", "pass@1", "entropy", "length", "tokens/s", "left"),
@@ -126,18 +126,6 @@ class TrainingTable:
         done = sum(arm.step >= self.steps for arm in self.arms.values())
         total = max(self.n_arms or 0, len(self.arms))
         return f"{done} of {plural(total, 'arm')} done"
-
-
-def duration(seconds: float) -> str:
-    """Time left.
-
-    Examples:
-        >>> duration(42.0), duration(200.0), duration(9000.0)
-        ('42 s', '3 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _number(value: Any, digits: int) -> str:

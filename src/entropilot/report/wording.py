@@ -77,3 +77,15 @@ def plural(n: int, word: str, many: str = "") -> str:
         ('1 trace', '3 traces', '2 replies')
     """
     return f"{count(n)} {word if n == 1 else many or word + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """How long something takes.
+
+    Examples:
+        >>> duration(42.0), duration(200.0), duration(9000.0)
+        ('42 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -19,7 +19,7 @@ from entropilot.policy.training.bound_task import bind_token_task
 from entropilot.policy.training.evaluation import EVAL_SEED
 from entropilot.policy.training.settings import TrainSettings
 from entropilot.policy.training.step_probes import probe_batch
-from entropilot.policy.training.trainer import Annotate, Batch
+from entropilot.policy.training.trainee import Annotate, Batch
 from entropilot.studies.study import Measurement, Progress, Scale
 from entropilot.studies.training_arms import SUMS, part, run_arm, sums_start
 

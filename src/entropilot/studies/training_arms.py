@@ -20,7 +20,8 @@ from entropilot.policy.training.evaluation import evaluate, plain
 from entropilot.policy.training.meters import Meter, covariance_meter, sampler_gap_meter
 from entropilot.policy.training.settings import TrainSettings
 from entropilot.policy.training.threads import one_thread
-from entropilot.policy.training.trainer import Annotate, Trainee, train
+from entropilot.policy.training.trainee import Annotate, Trainee
+from entropilot.policy.training.trainer import train
 from entropilot.policy.training.warm_up import Loss, WarmUp, cached_start, cross_entropy
 from entropilot.studies.study import Measurement, Progress
 

@@ -18,7 +18,9 @@ from entropilot.policy.training.entropy_probe import entropy_probe
 from entropilot.policy.training.measuring import measure
 from entropilot.policy.training.metrics_log import MEANINGS
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import Trainee, draw_batch, train
+from entropilot.policy.training.trainee import Trainee
+from entropilot.policy.training.trainer import train
+from entropilot.policy.training.training_step import draw_batch
 
 SETTINGS = TrainSettings(
     steps=3,

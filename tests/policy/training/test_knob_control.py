@@ -36,7 +36,8 @@ from entropilot.policy.training.knob_control import (
 )
 from entropilot.policy.training.metrics_log import MEANINGS, METRICS_NAME, read_metrics
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import Trainee, train
+from entropilot.policy.training.trainee import Trainee
+from entropilot.policy.training.trainer import train
 
 PLAIN = KnobControl("coef", 0.7, low=1e-3, high=1.0)
 LEVEL = GAINS["level"]._asdict()

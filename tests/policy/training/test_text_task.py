@@ -21,7 +21,8 @@ from entropilot.policy.tasks.word_problems import WordProblemTask
 from entropilot.policy.training.bound_task import bind_text_task, stop_tokens
 from entropilot.policy.training.checkpoints import WEIGHTS, checkpoints
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import Trainee, train
+from entropilot.policy.training.trainee import Trainee
+from entropilot.policy.training.trainer import train
 from entropilot.policy.verifiers.verifier import Verifier
 
 PROBLEM = Problem("q", "1+1=", "2")

@@ -21,7 +21,9 @@ from entropilot.policy.training.bound_task import BoundTask, bind_token_task
 from entropilot.policy.training.checkpoints import checkpoints
 from entropilot.policy.training.metrics_log import MEANINGS, METRICS_NAME, read_metrics
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import Trainee, draw_batch, train
+from entropilot.policy.training.trainee import Trainee
+from entropilot.policy.training.trainer import train
+from entropilot.policy.training.training_step import draw_batch
 from entropilot.policy.training.updating import NonFiniteLossError, micro_batches, update
 
 SMALL = TrainSettings(
@@ -87,6 +89,28 @@ def test_run_that_was_killed_ends_bit_equal(tmp_path: Path, attempt: int) -> Non
     rows = train(resumed, tmp_path / "cut").rows
     assert comparable(rows) == comparable(expected.rows)
     assert comparable(read_metrics(tmp_path / "cut" / METRICS_NAME)) == comparable(expected.rows)
+    for name, weight in whole.policy.state_dict().items():
+        assert torch.equal(resumed.policy.state_dict()[name], weight), name
+
+
+def test_run_with_products_of_another_library_ends_bit_equal(tmp_path: Path) -> None:
+    """Sizes at which ``linear`` may leave torch's own products; see ``information._linear``."""
+
+    def large() -> Trainee:
+        settings = dataclasses.replace(SMALL, steps=4, n_prompts=16, n_answers=8)
+        config = TransformerConfig(ModularPaths(5, 2).n_vocab, width=64, context=16)
+        network = SmallPolicy(SmallTransformer.seeded(config, 0))
+        return dataclasses.replace(trainee(), policy=network, settings=settings)
+
+    def kill(row: Mapping[str, Any]) -> None:
+        if row["step"] == 3:
+            raise Killed
+
+    whole, resumed = large(), large()
+    expected = train(whole, tmp_path / "whole").rows
+    with pytest.raises(Killed):
+        train(large(), tmp_path / "cut", progress=kill)
+    assert comparable(train(resumed, tmp_path / "cut").rows) == comparable(expected)
     for name, weight in whole.policy.state_dict().items():
         assert torch.equal(resumed.policy.state_dict()[name], weight), name
 
@@ -231,6 +255,6 @@ def test_out_of_memory_names_the_knob(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
 
-    monkeypatch.setattr("entropilot.policy.training.trainer.update", full)
+    monkeypatch.setattr("entropilot.policy.training.training_step.update", full)
     with pytest.raises(ConfigurationError, match=r"train\.micro_tokens to 4096"):
         train(trainee())

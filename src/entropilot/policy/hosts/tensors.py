@@ -148,9 +148,17 @@ def host_rollouts(
 def check_measured(
     objective: Objective,
     measured: Sequence[str],
-    mend: str = "use the built-in trainer for it, or a recipe without",
+    *,
+    host: str = "this trainer",
+    instead: str = "the built-in trainer",
 ) -> None:
     """Reject an objective that reads statistics which are not measured.
+
+    Args:
+        objective: what is to be minimised.
+        measured: names of statistics.
+        host: who measures them.
+        instead: who measures more.
 
     Raises:
         ConfigurationError: names the terms, what they read, and the mend.
@@ -162,6 +170,6 @@ def check_measured(
     if missing:
         names = [term.name for term in objective.terms if term.needs & missing]
         raise ConfigurationError(
-            f"{', '.join(names)} needs {', '.join(sorted(missing))}, which this trainer does not "
-            f"measure; {mend}"
+            f"{', '.join(names)} needs {', '.join(sorted(missing))}, which {host} does not "
+            f"measure: it has {', '.join(measured)}. Use {instead} for it, or a recipe without"
         )

@@ -68,7 +68,7 @@ def objective_trainer(objective: Objective, *, annotate: Annotate | None = None)
     """
     trl = require("trl", extra="trl", purpose="training with TRL")
     _check_release(trl)
-    check_measured(objective, MEASURABLE)
+    check_measured(objective, MEASURABLE, host="TRL")
 
     class ObjectiveTrainer(trl.GRPOTrainer):  # type: ignore[misc, name-defined]
         objective_state: ObjectiveState

@@ -9,7 +9,6 @@ Legend: B answers, C completion tokens.
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -22,7 +21,7 @@ from entropilot.policy.hosts.tensors import host_loss, shared_loss
 from entropilot.policy.hosts.trl_advantages import GROUP, REWARD, collect, log_metrics
 from entropilot.policy.hosts.trl_measuring import Measured, answer_mask, measure_inputs
 from entropilot.policy.objective import Objective, ObjectiveState
-from entropilot.policy.statistics import PolicyStatistics
+from entropilot.policy.statistics import PolicyStatistics, joined
 from entropilot.policy.training.evaluation import seeded
 
 STREAM: Final = 1  # of the trainer's seed
@@ -72,7 +71,7 @@ def open_window(
     else:
         with torch.no_grad():
             pieces = [measured(trainer, objective, model, batch).now for batch in batches]
-    now = _joined(pieces).map(lambda value: collect(trainer, value))
+    now = joined(pieces).map(lambda value: collect(trainer, value))
     tensors = _tensors(batches, pieces)
     whole = {name: collect(trainer, value) for name, value in tensors.items()}
     if not bool(whole["mask"].any()):
@@ -162,15 +161,6 @@ def _tensors(
             if value is not None:
                 rows.setdefault(name, []).append(value)
     return {name: torch.cat(values) for name, values in rows.items()}
-
-
-def _joined(pieces: Sequence[PolicyStatistics]) -> PolicyStatistics:
-    fields: dict[str, Any] = {
-        field.name: torch.cat([piece.get(field.name) for piece in pieces])
-        for field in dataclasses.fields(PolicyStatistics)
-        if getattr(pieces[0], field.name) is not None
-    }
-    return PolicyStatistics(**fields)
 
 
 def _with_auxiliary(trainer: Any, loss: Tensor, live: Measured) -> Tensor:

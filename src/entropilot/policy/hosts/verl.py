@@ -41,10 +41,17 @@ MEASURABLE: Final = ("logprob", "entropy")
 #: Entropies [B, T] of the micro-batch whose loss verl asks for.
 _ENTROPY: ContextVar[Tensor | None] = ContextVar("entropilot_verl_entropy", default=None)
 
-_MEND: Final = (
-    "verl measures log-probs and, with actor.calculate_entropy=true, entropies. Use TRL or the "
-    "built-in trainer for it, or a recipe without"
-)
+
+def check_verl(objective: Objective) -> None:
+    """Reject an objective that reads statistics which verl does not measure.
+
+    Raises:
+        ConfigurationError: names the terms, what they read, and the mend.
+
+    Examples:
+        >>> check_verl(Objective())
+    """
+    check_measured(objective, MEASURABLE, host="verl", instead="TRL or the built-in trainer")
 
 
 def policy_loss(objective: Objective) -> PolicyLoss:
@@ -68,7 +75,7 @@ def policy_loss(objective: Objective) -> PolicyLoss:
         >>> loss.item(), "actor/surrogate/clip_fraction" in metrics
         (-1.0, True)
     """
-    check_measured(objective, MEASURABLE, _MEND)
+    check_verl(objective)
     kept: ObjectiveState = {}
 
     def loss(

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from entropilot.errors import ConfigurationError
-from entropilot.policy.hosts.tensors import check_measured
-from entropilot.policy.hosts.verl import MEASURABLE, register
+from entropilot.policy.hosts.verl import check_verl, register
 from entropilot.policy.objective import Objective
 from entropilot.policy.recipe_table import RECIPES, find_recipe
 from entropilot.policy.recipes import Recipe
@@ -50,11 +49,7 @@ def why_not(recipe: Recipe, knobs: Mapping[str, Any] | None = None) -> str:
             "verl gives no advantage estimator. Use the built-in trainer"
         )
     try:
-        check_measured(
-            recipe.objective(knobs),
-            MEASURABLE,
-            "verl measures log-probs and entropies. Use TRL or the built-in trainer",
-        )
+        check_verl(recipe.objective(knobs))
     except ConfigurationError as error:
         return str(error)
     return ""

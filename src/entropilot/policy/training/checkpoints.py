@@ -174,3 +174,13 @@ def _read(path: Path) -> dict[str, Tensor]:
             "checkpoint before"
         ) from error
     return found
+
+
+def differing(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names in which the identity of a run that was kept differs from that of this one, sorted.
+
+    Examples:
+        >>> differing({"seed": 0, "steps": 9}, {"seed": 1, "steps": 9, "task": "sums"})
+        ['seed', 'task']
+    """
+    return sorted(name for name in {*kept, *now} if kept.get(name) != now.get(name))

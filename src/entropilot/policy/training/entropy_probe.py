@@ -24,7 +24,7 @@ from torch import Tensor
 from entropilot.policy.models import PolicyModel
 from entropilot.policy.training.measuring import measure
 from entropilot.policy.training.settings import TrainSettings
-from entropilot.policy.training.trainer import Batch, Probe
+from entropilot.policy.training.trainee import Batch, Probe
 from entropilot.policy.training.updating import micro_batches
 
 ANSWERS: Final = 32  # that are measured; all of a small batch

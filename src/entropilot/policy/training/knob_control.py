@@ -42,7 +42,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 from entropilot.errors import ConfigurationError, InputError, unknown_name
 from entropilot.policy.objective import Objective
-from entropilot.policy.training.trainer import Memory
+from entropilot.policy.training.trainee import Memory
 
 Scale = Literal["linear", "log"]
 SCALES: Final[tuple[Scale, ...]] = get_args(Scale)

@@ -13,7 +13,7 @@ from entropilot.policy.models import SmallPolicy
 from entropilot.policy.probing import Probes, split_steps
 from entropilot.policy.rollouts import Rollouts
 from entropilot.policy.tasks.task import TokenTask
-from entropilot.policy.training.trainer import Annotate, Batch
+from entropilot.policy.training.trainee import Annotate, Batch
 
 
 def probe_batch(task: TokenTask, batch: Batch, *, use_confidence: bool = True) -> Probes:

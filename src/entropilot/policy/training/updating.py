@@ -5,8 +5,6 @@ Legend: B answers, T tokens.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor
 from entropilot.errors import BrokenNumbersError
 from entropilot.policy.models import PolicyModel
 from entropilot.policy.objective import Objective, ObjectiveState, Prepared
-from entropilot.policy.statistics import DIFFERENTIABLE, PolicyStatistics
+from entropilot.policy.statistics import DIFFERENTIABLE, PolicyStatistics, joined
 from entropilot.policy.training.measuring import Prompts, measure, send_back
 from entropilot.policy.training.settings import TrainSettings
 
@@ -98,7 +96,8 @@ def update(
     else:
         with torch.no_grad():
             pieces = [statistics(rows) for rows in parts]
-        now = _joined(pieces, parts).leaves()
+        order = torch.argsort(torch.cat(parts))  # back in that of the batch
+        now = joined(pieces).select(order).leaves()
         output = objective.loss(prepared, now, state, generator=generator)
         torch.autograd.backward(output.loss)
         slopes = slopes_of(now)
@@ -144,16 +143,6 @@ def micro_batches(lengths: Tensor, prompts: Prompts, micro_tokens: int) -> list[
         parts[-1].append(row)
         used += int(cost[row])
     return [torch.tensor(sorted(part)) for part in parts]
-
-
-def _joined(pieces: Sequence[PolicyStatistics], parts: Sequence[Tensor]) -> PolicyStatistics:
-    """Statistics of parts, back in the order of the batch."""
-    order = torch.argsort(torch.cat(list(parts)))
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(PolicyStatistics):
-        values = [getattr(piece, field.name) for piece in pieces]
-        fields[field.name] = None if values[0] is None else torch.cat(values)[order]
-    return PolicyStatistics(**fields)
 
 
 def slopes_of(leaves: PolicyStatistics) -> dict[str, Tensor]:
