@@ -73,7 +73,7 @@ def test_text_is_read_as_the_type_of_its_knob() -> None:
         ({"walls": "soft"}, "expected one of hard, periodic"),
         ({"box": "1"}, "expected numbers with commas between"),
         ({"loud": "maybe"}, "expected true or false"),
-        ({"speed": "fast", "n": "x"}, "speed = .*; n = "),
+        ({"speed": "fast", "n": "x"}, r"speed = .*\nn = "),
     ],
 )
 def test_a_wrong_knob_is_named_with_the_mend(changes: dict[str, str], message: str) -> None:

@@ -141,7 +141,7 @@ def chosen_knobs(
     if made.get("seed", 0) < 0:
         wrong.append(f"seed = {made['seed']}, expected a whole number from 0")
     if wrong:
-        raise ConfigurationError("; ".join(wrong))
+        raise ConfigurationError("\n".join(wrong))
     return dataclasses.replace(base, **made)
 
 

@@ -133,7 +133,6 @@ def _balance(measurements: Sequence[Measurement]) -> list[Finding]:
                 runs["normalized_batch"]["iterations"] / runs["batch"]["iterations"]
             )
     cut = {k: float(np.mean(v)) for k, v in ratios[True].items()}
-    whole = {k: float(np.mean(v)) for k, v in ratios[False].items()}
     return [
         Finding(
             "With one class cut to a few samples, normalising saves updates",
@@ -143,12 +142,11 @@ def _balance(measurements: Sequence[Measurement]) -> list[Finding]:
             min(cut.values()) <= 0.5,
         ),
         Finding(
-            "Normalising is faster on every pair, balanced or not",
+            "Updates of the normalised batch perceptron over the plain one, all pairs",
             "; ".join(f"{k} {spread(v, '.2f')}" for k, v in ratios[False].items())
             + " (balanced), and the above",
-            "below 1 on all six (the paper says no such thing: one of its three is slower)",
-            None if not cut else max(*cut.values(), *whole.values()) < 1,
-            check=True,
+            "for reading: below 1 is faster, which the paper does not claim of every pair",
+            None,
         ),
     ]
 
